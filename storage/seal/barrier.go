@@ -48,7 +48,7 @@ func (b *Barrier) Encode() []byte {
 	raw = append(raw, sum[:]...)
 	out := []byte(barrierWord + " " + b.Env.String() + " ")
 	out = base64.StdEncoding.AppendEncode(out, raw)
-	clear(raw)
+	wipe(raw)
 	return append(out, '\n')
 }
 
@@ -68,7 +68,7 @@ func ParseBarrier(text []byte) (Barrier, error) {
 		return Barrier{}, ErrBarrierText
 	}
 	raw, err := base64.StdEncoding.Strict().AppendDecode(nil, f[2])
-	defer clear(raw)
+	defer wipe(raw)
 	if err != nil || len(raw) != KeySize+barrierSum {
 		return Barrier{}, ErrBarrierText
 	}

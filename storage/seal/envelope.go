@@ -1,8 +1,6 @@
 package seal
 
-import (
-	"crypto/subtle"
-)
+import "crypto/subtle"
 
 // Format and suite open every envelope. Nothing negotiates: a reader knows a
 // closed list and refuses the rest.
@@ -78,7 +76,7 @@ func UnwrapSecret(key *Secret, aad, wrapped []byte) (Secret, error) {
 func wrapKeys(key *Secret, aad []byte) (enc Secret, commit [commitSize]byte) {
 	head := [headSize]byte{envelopeFormat, suiteAESGCM}
 	parts := [][]byte{head[:], aad}
-	okm := expand(key, appendInfo(nil, noEnv, "wrap", parts), 2*KeySize)
+	okm := expand(key, noEnv, "wrap", parts, 2*KeySize)
 	enc = NewSecret(okm.b[:KeySize])
 	commit = [commitSize]byte(okm.b[KeySize:])
 	okm.Wipe()

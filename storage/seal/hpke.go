@@ -132,7 +132,7 @@ func OpenUnlock(priv *PrivateKey, sealed, session, nonce []byte, store [16]byte,
 	if err != nil {
 		return Secret{}, err
 	}
-	defer clear(b)
+	defer wipe(b)
 	if len(b) != KeySize {
 		return Secret{}, ErrOpen
 	}

@@ -64,10 +64,14 @@ func Info(env Env, purpose string, parts ...[]byte) []byte {
 
 // AppendInfo appends Info to dst and allocates only if dst has no room.
 func AppendInfo(dst []byte, env Env, purpose string, parts ...[]byte) []byte {
+	mustEnv(env)
+	return appendInfo(dst, env, purpose, parts)
+}
+
+func mustEnv(env Env) {
 	if !env.Valid() {
 		panic("seal: info without an environment")
 	}
-	return appendInfo(dst, env, purpose, parts)
 }
 
 func infoSize(purpose string, parts [][]byte) int {

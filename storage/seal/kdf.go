@@ -52,6 +52,6 @@ func (k KDF) Accepted(env Env) error {
 func (k KDF) Stretch(pass []byte, salt [16]byte) Secret {
 	b := argon2.IDKey(pass, salt[:], k.T, k.M, k.P, KeySize)
 	s := NewSecret(b)
-	clear(b)
+	wipe(b)
 	return s
 }

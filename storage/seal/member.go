@@ -23,7 +23,7 @@ func NewMemberKey() (k MemberKey) {
 	var raw [20]byte
 	rand.Read(raw[:])
 	memberEncoding.Encode(k[:], raw[:])
-	clear(raw[:])
+	wipe(raw[:])
 	return k
 }
 
@@ -62,7 +62,7 @@ func (k *MemberKey) Connection(env Env, slot *Secret, storeID, conn [16]byte) (c
 func (k *MemberKey) Reveal() string { return string(k[:]) }
 
 // Wipe overwrites the key.
-func (k *MemberKey) Wipe() { clear(k[:]) }
+func (k *MemberKey) Wipe() { wipe(k[:]) }
 
 // String returns "[redacted]".
 func (MemberKey) String() string { return redacted }

@@ -56,7 +56,7 @@ func (s *Secret) Bytes() []byte { return s.b[:s.n:s.n] }
 
 // Wipe overwrites the key material and empties the secret.
 func (s *Secret) Wipe() {
-	clear(s.b[:])
+	wipe(s.b[:])
 	s.n = 0
 }
 

@@ -21,7 +21,7 @@ func signKey(seed *Secret) ed25519.PrivateKey {
 func SignKeyPublic(seed *Secret) (pub [32]byte) {
 	k := signKey(seed)
 	copy(pub[:], k[ed25519.SeedSize:])
-	clear(k)
+	wipe(k)
 	return pub
 }
 
@@ -99,7 +99,7 @@ func (s *Signer) Public() [32]byte { return [32]byte(s.key[ed25519.SeedSize:]) }
 func (s *Signer) Verifier() *Verifier { return NewVerifier(s.name, s.Public()) }
 
 // Wipe overwrites the key; the signer must not be used afterwards.
-func (s *Signer) Wipe() { clear(s.key[:]) }
+func (s *Signer) Wipe() { wipe(s.key[:]) }
 
 // Verifier checks what a Signer signed. It has the shape of note.Verifier.
 type Verifier struct {

@@ -131,7 +131,7 @@ func (s *Statement) Hash() [32]byte { return sha256.Sum256(s.info("statement-has
 // Info(env, "statement", encoded). The seed has 32 bytes, else it panics.
 func (s *Statement) Sign(seed *Secret) []byte {
 	k := signKey(seed)
-	defer clear(k)
+	defer wipe(k)
 	return ed25519.Sign(k, s.info("statement"))
 }
 

@@ -21,8 +21,9 @@ const (
 	MaxPassphrase = 128
 )
 
-// maxPassphraseBytes bounds the work of normalising: NFC of n bytes can hold
-// more bytes than n, never so much fewer code points.
+// maxPassphraseBytes bounds the work of normalising. No code point of NFC
+// comes from more than a few of at most 4 bytes, so whatever is longer than
+// this has more than MaxPassphrase of them.
 const maxPassphraseBytes = 16 * 1024
 
 // Refusals of a passphrase.

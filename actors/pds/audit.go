@@ -50,4 +50,5 @@ type AuditEntry struct {
 	Rows     uint32
 	First    uint64
 	Count    uint32 // equal refusals folded into this entry, 0 or 1: one
+	Digest   []byte // ActExport: SHA-256 of what was handed out, else empty
 }

@@ -1,0 +1,4 @@
+package api
+
+// memberRoutes registers the member's routes.
+func (s *Server) memberRoutes() {}

@@ -59,8 +59,9 @@ func ParseBarrier(text []byte) (Barrier, error) {
 	if len(text) > most {
 		return Barrier{}, ErrBarrierText
 	}
-	f := bytes.Split(bytes.TrimSpace(text), []byte(" "))
-	if len(f) != 3 || string(f[0]) != barrierWord {
+	text = bytes.TrimSpace(text)
+	f := bytes.Split(text, []byte(" "))
+	if len(f) != 3 || bytes.ContainsAny(text, "\r\n") || string(f[0]) != barrierWord { // base64 would skip line ends
 		return Barrier{}, ErrBarrierText
 	}
 	env, err := ParseEnv(string(f[1]))

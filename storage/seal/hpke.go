@@ -3,6 +3,7 @@ package seal
 import (
 	"crypto/hpke"
 	"slices"
+	"sync"
 )
 
 // PublicKey is an HPKE public key: ML-KEM-768 and X25519, 1,216 bytes.
@@ -16,17 +17,29 @@ const hpkeEncSize = 1088 + 32
 const SealToOverhead = headSize + hpkeEncSize + Overhead
 
 // PrivateKey opens what was sealed to its public half. Copies share the key;
-// wiping one wipes all. It prints as "[redacted]" and has no JSON form.
+// wiping one wipes all, also while others are in use. The zero value is a
+// wiped key. It prints as "[redacted]" and has no JSON form.
 type PrivateKey struct {
 	Redacted
 	_ [0]func()
-	k *privateKey // nil after Wipe and in the zero value
+	k *privateKey
 }
 
 type privateKey struct {
-	seed Secret
-	key  hpke.PrivateKey
+	mu   sync.Mutex
+	seed Secret          // empty after Wipe
+	key  hpke.PrivateKey // nil after Wipe
 	pub  PublicKey
+}
+
+// get returns the parts as they are now; nil and empty after Wipe.
+func (p *PrivateKey) get() (key hpke.PrivateKey, seed Secret, pub PublicKey) {
+	if p.k == nil {
+		return nil, Secret{}, nil
+	}
+	p.k.mu.Lock()
+	defer p.k.mu.Unlock()
+	return p.k.key, p.k.seed, p.k.pub
 }
 
 // DeriveKeyPair returns the key pair that belongs to a seed of 32 bytes
@@ -79,11 +92,13 @@ func SealTo(pub PublicKey, info, aad, plain []byte) ([]byte, error) {
 
 // Open is the inverse of SealTo: the plaintext in fresh memory, or ErrOpen.
 func (p *PrivateKey) Open(info, aad, sealed []byte) ([]byte, error) {
-	if p.k == nil || len(sealed) < SealToOverhead || sealed[0] != envelopeFormat || sealed[1] != suiteHPKE {
+	key, seed, _ := p.get()
+	seed.Wipe()
+	if key == nil || len(sealed) < SealToOverhead || sealed[0] != envelopeFormat || sealed[1] != suiteHPKE {
 		return nil, ErrOpen
 	}
 	enc, ct := sealed[headSize:headSize+hpkeEncSize], sealed[headSize+hpkeEncSize:]
-	r, err := hpke.NewRecipient(enc, p.k.key, hpke.HKDFSHA256(), hpke.AES256GCM(), info)
+	r, err := hpke.NewRecipient(enc, key, hpke.HKDFSHA256(), hpke.AES256GCM(), info)
 	if err != nil {
 		return nil, ErrOpen
 	}
@@ -96,18 +111,15 @@ func (p *PrivateKey) Open(info, aad, sealed []byte) ([]byte, error) {
 
 // Public returns the public half, nil after Wipe.
 func (p *PrivateKey) Public() PublicKey {
-	if p.k == nil {
-		return nil
-	}
-	return slices.Clone(p.k.pub)
+	_, seed, pub := p.get()
+	seed.Wipe()
+	return slices.Clone(pub)
 }
 
 // Seed returns the seed, to be stored wrapped and wiped; empty after Wipe.
 func (p *PrivateKey) Seed() Secret {
-	if p.k == nil {
-		return Secret{}
-	}
-	return p.k.seed
+	_, seed, _ := p.get()
+	return seed
 }
 
 // Wipe overwrites the seed and lets go of the key. The standard library
@@ -116,9 +128,10 @@ func (p *PrivateKey) Wipe() {
 	if p.k == nil {
 		return
 	}
+	p.k.mu.Lock()
+	defer p.k.mu.Unlock()
 	p.k.seed.Wipe()
-	p.k.key = nil
-	p.k = nil
+	p.k.key, p.k.pub = nil, nil
 }
 
 // OpenUnlock opens, on the server, the unlock key that client.SealUnlock

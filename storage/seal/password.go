@@ -41,7 +41,7 @@ func VerifyPassword(pw, enc string, env Env) bool {
 	s, h, ok2 := strings.Cut(rest, "$")
 	salt, err := base64.RawStdEncoding.Strict().DecodeString(s)
 	want, err2 := base64.RawStdEncoding.Strict().DecodeString(h)
-	if !ok || !ok2 || err != nil || err2 != nil || len(salt) != 16 || len(want) != KeySize {
+	if !ok || !ok2 || strings.ContainsAny(rest, "\r\n") || err != nil || err2 != nil || len(salt) != 16 || len(want) != KeySize {
 		return DummyVerify(pw, env)
 	}
 	return subtle.ConstantTimeCompare(k.password(pw, salt), want) == 1

@@ -1,0 +1,260 @@
+package block
+
+import (
+	"sync"
+
+	"github.com/klauspost/compress/s2"
+)
+
+// Hint remembers what suited a field's last column, so that the next one is
+// encoded without looking at every kind again. The zero value is ready; one
+// per field and goroutine. It changes the size of a column, never its meaning.
+type Hint struct {
+	tag    uint8 // kind and flagAffix; kindNone: nothing remembered
+	uses   uint8 // since all kinds were looked at
+	skip   uint8 // columns until s2 is tried again
+	layout layout
+	size   int // of the column it comes from, uncompressed, and its values
+	n      int
+}
+
+// lookAgain is after how many columns all kinds are looked at again.
+const lookAgain = 64
+
+// view is the present values of a column, less what they share. Value i is
+// v[i*stride] without its first p and last s bytes.
+type view struct {
+	v      [][]byte
+	stride int
+	n      int
+	p, s   int
+}
+
+func (w *view) at(i int) []byte {
+	v := w.v[i*w.stride]
+	return v[w.p : len(v)-w.s]
+}
+
+// scratch is the memory of one AppendColumn. It refers to no value after it.
+type scratch struct {
+	present [][]byte
+	dict    [256][]byte
+	used    int         // of dict, at most
+	table   [512]uint16 // open addressing; entry + 1
+	index   []int64
+	ls      [8]layout
+	packed  []byte
+}
+
+var scratches = sync.Pool{New: func() any { return new(scratch) }}
+
+// AppendColumn appends one self-describing column of n values to dst. Value i
+// is vals[off+i*stride]; nil is absent, which differs from empty. h may be nil.
+// The values together may have up to MaxColumn bytes, and n is at most MaxRows.
+func AppendColumn(dst []byte, vals [][]byte, off, stride, n int, h *Hint) []byte {
+	first, missing, same := -1, 0, true
+	for i, j := 0, off; i < n; i, j = i+1, j+stride {
+		v := vals[j]
+		if v == nil {
+			missing++
+			continue
+		}
+		if first < 0 {
+			first = j
+		} else if same {
+			same = string(v) == string(vals[first])
+		}
+	}
+	if first < 0 {
+		return append(dst, kindNone)
+	}
+	at := len(dst)
+	dst = append(dst, 0)
+	var tag uint8
+	if missing > 0 {
+		tag = flagAbsent
+		dst = appendBitmap(dst, vals, off, stride, n)
+	}
+	if same {
+		dst = append(dst, vals[first]...)
+		dst[at] = tag | kindConst
+		return compress(dst, at, nil)
+	}
+	s := scratches.Get().(*scratch)
+	vs := view{v: vals[off:], stride: stride, n: n}
+	if missing > 0 {
+		p := s.present[:0]
+		for i, j := 0, off; i < n; i, j = i+1, j+stride {
+			if vals[j] != nil {
+				p = append(p, vals[j])
+			}
+		}
+		s.present = p
+		vs = view{v: p, stride: 1, n: len(p)}
+	}
+	dst = s.encode(dst, at, vs, tag, h)
+	if missing > 0 {
+		clear(s.present)
+	}
+	clear(s.dict[:s.used])
+	s.used = 0
+	scratches.Put(s)
+	return dst
+}
+
+// encode appends the payload to dst, whose column began at at, and sets the
+// column's first byte.
+func (s *scratch) encode(dst []byte, at int, vs view, tag uint8, h *Hint) []byte {
+	body := len(dst)
+	if h != nil && h.tag != kindNone && h.uses < lookAgain && vs.n <= 4*h.n && h.n <= 4*vs.n {
+		limit := h.size*vs.n/h.n*3/2 + 16
+		if out, ok := s.again(dst, vs, h, limit); ok && len(out)-body <= limit {
+			h.uses++
+			out[at] = tag | h.tag
+			return compress(out, at, h)
+		}
+		dst = dst[:body]
+	}
+	var l layout
+	dst, k := s.look(dst, vs, &l)
+	dst[at] = tag | k
+	if h != nil {
+		*h = Hint{tag: k, layout: l, size: len(dst) - body, n: vs.n, skip: h.skip}
+	}
+	return compress(dst, at, h)
+}
+
+// again encodes as the hint says, if the values allow it.
+func (s *scratch) again(dst []byte, vs view, h *Hint, limit int) ([]byte, bool) {
+	switch h.tag {
+	case kindDecimal:
+		return appendDecimals(dst, vs)
+	case kindTime:
+		return appendTimes(dst, vs, &h.layout)
+	case kindHex:
+		return appendHex(dst, vs)
+	case kindDigits:
+		return appendDigits(dst, vs)
+	case kindDict:
+		return s.appendDict(dst, vs, limit)
+	}
+	return appendAffixed(dst, vs, &h.tag)
+}
+
+// look tries the kinds that may suit and keeps the smallest.
+func (s *scratch) look(dst []byte, vs view, l *layout) ([]byte, uint8) {
+	body := len(dst)
+	for _, t := range layouts(vs.at(0), s.ls[:0]) {
+		*l = t
+		if out, ok := appendTimes(dst, vs, l); ok {
+			return out, kindTime
+		}
+	}
+	k := uint8(kindDecimal)
+	out, ok := appendDecimals(dst, vs)
+	if !ok {
+		out, _ = appendAffixed(dst, vs, &k)
+		if d, ok := appendHex(out, vs); ok {
+			out, k = smaller(out, d, body, k, kindHex)
+		}
+	}
+	if d, ok := s.appendDict(out, vs, len(out)-body-1); ok {
+		out, k = smaller(out, d, body, k, kindDict)
+	}
+	return out, k
+}
+
+// smaller keeps the shorter of two encodings: a begins at body, and b is a
+// with the other one behind it.
+func smaller(a, b []byte, body int, ka, kb uint8) ([]byte, uint8) {
+	if len(b)-len(a) >= len(a)-body {
+		return a, ka
+	}
+	n := copy(b[body:], b[len(a):])
+	return b[:body+n], kb
+}
+
+// appendAffixed takes off what all values share and appends the rest as what
+// it is: numbers, hexadecimal or text. It sets the kind.
+func appendAffixed(dst []byte, vs view, k *uint8) ([]byte, bool) {
+	p, s, equal := affix(vs)
+	f := vs.at(0)
+	w := vs
+	flag := uint8(flagAffix)
+	body := len(dst)
+	put := func(p, s int) []byte {
+		w.p, w.s = p, s
+		if flag = flagAffix; p+s == 0 {
+			flag = 0
+			return dst[:body]
+		}
+		return appendAffix(dst[:body], f, p, s)
+	}
+	if equal {
+		for _, cut := range [2]int{0, 1} { // numbers gain nothing from sharing
+			if out, ok := appendDigits(put(p*cut, s*cut), w); ok {
+				*k = kindDigits | flag
+				return out, true
+			}
+		}
+		// The shared part may cut a byte in two.
+		hp := p
+		if (len(f)-p-s)%2 != 0 && hp > 0 {
+			hp--
+		}
+		if p+s > 0 {
+			if out, ok := appendHex(put(hp, s), w); ok {
+				*k = kindHex | flag
+				return out, true
+			}
+		}
+	} else if p+s > 0 {
+		// A number's own first and last digits may be shared too.
+		np, ns := p, s
+		for np > 0 && f[np-1]-'0' <= 9 {
+			np--
+		}
+		for ns > 0 && (f[len(f)-ns]-'0' <= 9 || f[len(f)-ns] == '.') {
+			ns--
+		}
+		if np+ns > 0 {
+			if out, ok := appendDecimals(put(np, ns), w); ok {
+				*k = kindDecimal | flag
+				return out, true
+			}
+		}
+	}
+	if (p+s)*(vs.n-1) < 4 {
+		p, s = 0, 0
+	}
+	out := put(p, s)
+	*k = kindRaw | flag
+	return appendRaw(out, w), true
+}
+
+// compress replaces what follows the first byte of the column by its
+// compressed form if that is shorter.
+func compress(dst []byte, at int, h *Hint) []byte {
+	body := dst[at+1:]
+	if len(body) <= compressFrom {
+		return dst
+	}
+	if h != nil && h.skip > 0 {
+		h.skip--
+		return dst
+	}
+	s := scratches.Get().(*scratch)
+	defer scratches.Put(s)
+	if n := s2.MaxEncodedLen(len(body)); cap(s.packed) < n {
+		s.packed = make([]byte, n)
+	}
+	out := s2.Encode(s.packed[:cap(s.packed)], body)
+	if len(out) >= len(body) {
+		if h != nil {
+			h.skip = lookAgain / 4
+		}
+		return dst
+	}
+	dst[at] |= flagS2
+	return append(dst[:at+1], out...)
+}

@@ -1,0 +1,500 @@
+package block
+
+// A layout is a way to write a date, perhaps with a time of day, such that
+// the text and the count of its smallest unit since 1970-01-01 give each
+// other exactly. Years are 0001 to 9999.
+type layout struct {
+	date  uint8 // dateISO ...
+	prec  uint8 // precDay ...
+	zone  uint8 // zoneNone ...
+	space bool  // a space before the time of day, else T
+	hour  uint8 // hourPadded ...
+	off   [6]byte
+}
+
+const (
+	dateISO  = iota // 2006-01-02
+	dateDMY         // 02/01/2006
+	dateMDY         // 01/02/2006
+	dateDMY1        // 2/1/2006
+	dateMDY1        // 1/2/2006
+	dateForms
+)
+
+const (
+	precDay    = iota
+	precMinute // 15:04
+	precSecond // 15:04:05
+	precMilli  // 15:04:05.000
+	precMicro  // 15:04:05.000000
+	precForms
+)
+
+const (
+	zoneNone = iota
+	zoneZ
+	zoneOffset // the same ±hh:mm in the whole column, kept as text
+	zoneForms
+)
+
+const (
+	hourPadded = iota // 05
+	hourPlain         // 5
+	hour12            // 5 with AM or PM after the time
+	hour12Pad         // 05 with AM or PM
+	hourForms
+)
+
+// perDay is the number of smallest units in a day, by precision.
+var perDay = [precForms]int64{1, 1440, 86400, 86400e3, 86400e6}
+
+const (
+	firstDay = -719162 // 0001-01-01
+	lastDay  = 2932896 // 9999-12-31
+)
+
+var monthDays = [13]uint8{0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31}
+
+// days counts from 1970-01-01; ok is false unless the date exists.
+func days(y, m, d int) (int64, bool) {
+	if y < 1 || m < 1 || m > 12 || d < 1 || d > int(monthDays[m]) && !(m == 2 && d == 29 && y%4 == 0 && (y%100 != 0 || y%400 == 0)) {
+		return 0, false
+	}
+	if m <= 2 {
+		y--
+		m += 12
+	}
+	return int64(365*y + y/4 - y/100 + y/400 + (153*(m-3)+2)/5 + d - 719469), true
+}
+
+// civil is the inverse of days.
+func civil(z int64) (y, m, d int) {
+	u := uint32(z + 719468)
+	era := u / 146097
+	doe := u % 146097
+	yoe := (doe - doe/1460 + doe/36524 - doe/146096) / 365
+	doy := doe - (365*yoe + yoe/4 - yoe/100)
+	mp := (5*doy + 2) / 153
+	d = int(doy - (153*mp+2)/5 + 1)
+	m = int(mp) + 3
+	y = int(yoe + era*400)
+	if m > 12 {
+		m -= 12
+		y++
+	}
+	return
+}
+
+// cursor reads fixed or variable runs of digits.
+type cursor struct {
+	v  []byte
+	ok bool
+}
+
+func (c *cursor) two() int {
+	if len(c.v) < 2 || c.v[0]-'0' > 9 || c.v[1]-'0' > 9 {
+		c.ok, c.v = false, nil
+		return 0
+	}
+	x := int(c.v[0]-'0')*10 + int(c.v[1]-'0')
+	c.v = c.v[2:]
+	return x
+}
+
+// oneOrTwo reads a number that is written without a leading zero.
+func (c *cursor) oneOrTwo() int {
+	if len(c.v) < 2 || c.v[1]-'0' <= 9 {
+		x := c.two()
+		c.ok = c.ok && x >= 10
+		return x
+	}
+	x := int(c.v[0]) - '0'
+	c.ok = c.ok && x >= 0 && x <= 9
+	c.v = c.v[1:]
+	return x
+}
+
+func (c *cursor) char(w byte) {
+	if len(c.v) == 0 || c.v[0] != w {
+		c.ok, c.v = false, nil
+		return
+	}
+	c.v = c.v[1:]
+}
+
+// parseDate reads the date that v starts with and its length.
+func (l *layout) parseDate(v []byte) (day int64, n int, ok bool) {
+	c := cursor{v, true}
+	var y, m, d int
+	switch l.date {
+	case dateISO:
+		y = c.two() * 100
+		y += c.two()
+		c.char('-')
+		m = c.two()
+		c.char('-')
+		d = c.two()
+	default:
+		if l.date <= dateMDY {
+			m = c.two()
+			c.char('/')
+			d = c.two()
+		} else {
+			m = c.oneOrTwo()
+			c.char('/')
+			d = c.oneOrTwo()
+		}
+		if l.date == dateDMY || l.date == dateDMY1 {
+			m, d = d, m
+		}
+		c.char('/')
+		y = c.two() * 100
+		y += c.two()
+	}
+	if !c.ok {
+		return 0, 0, false
+	}
+	day, ok = days(y, m, d)
+	return day, len(v) - len(c.v), ok
+}
+
+// parseClock reads all of v, which follows the date.
+func (l *layout) parseClock(v []byte) (x int64, ok bool) {
+	c := cursor{v, true}
+	if l.space {
+		c.char(' ')
+	} else {
+		c.char('T')
+	}
+	var h int
+	if l.hour == hourPlain || l.hour == hour12 {
+		h = c.oneOrTwo()
+	} else {
+		h = c.two()
+	}
+	c.char(':')
+	mi := c.two()
+	x = int64(mi)
+	sec := 0
+	if l.prec >= precSecond {
+		c.char(':')
+		sec = c.two()
+		x = x*60 + int64(sec)
+	}
+	if l.prec >= precMilli {
+		c.char('.')
+		n := 3
+		if l.prec == precMicro {
+			n = 6
+		}
+		if len(c.v) < n {
+			return 0, false
+		}
+		for _, b := range c.v[:n] {
+			if b -= '0'; b > 9 {
+				return 0, false
+			}
+			x = x*10 + int64(b)
+		}
+		c.v = c.v[n:]
+	}
+	if l.hour >= hour12 {
+		c.char(' ')
+		if len(c.v) < 2 || c.v[1] != 'M' || c.v[0] != 'A' && c.v[0] != 'P' || h < 1 || h > 12 {
+			return 0, false
+		}
+		h %= 12
+		if c.v[0] == 'P' {
+			h += 12
+		}
+		c.v = c.v[2:]
+	}
+	switch l.zone {
+	case zoneZ:
+		c.char('Z')
+	case zoneOffset:
+		if string(c.v) != string(l.off[:]) {
+			return 0, false
+		}
+		c.v = nil
+	}
+	return x + int64(h)*(perDay[l.prec]/24), c.ok && len(c.v) == 0 && h < 24 && mi < 60 && sec < 60
+}
+
+// layouts appends the layouts that v may be in to ls, likeliest first.
+func layouts(v []byte, ls []layout) []layout {
+	if len(v) < 8 || v[0]-'0' > 9 {
+		return ls
+	}
+	var rest []byte
+	dates := [...]uint8{dateMDY, dateDMY, dateMDY1, dateDMY1}
+	forms := dates[:]
+	if len(v) >= 10 && v[4] == '-' {
+		forms = []uint8{dateISO}
+		rest = v[10:]
+	} else {
+		i := 0
+		for n := 0; i < len(v) && n < 2; i++ {
+			if v[i] == '/' {
+				n++
+			}
+		}
+		if i+4 > len(v) {
+			return ls
+		}
+		rest = v[i+4:]
+	}
+	var l layout
+	if len(rest) > 0 {
+		l.space = rest[0] == ' '
+		rest = rest[1:]
+		i := 0
+		for i < len(rest) && (rest[i]-'0' <= 9 || rest[i] == ':' || rest[i] == '.') {
+			i++
+		}
+		clock, tail := rest[:i], rest[i:]
+		h := 0
+		for h < len(clock) && clock[h] != ':' {
+			h++
+		}
+		switch len(clock) - h {
+		case 3:
+			l.prec = precMinute
+		case 6:
+			l.prec = precSecond
+		case 10:
+			l.prec = precMilli
+		case 13:
+			l.prec = precMicro
+		default:
+			return ls
+		}
+		if len(tail) >= 3 && tail[2] == 'M' {
+			l.hour = hour12
+			if clock[0] == '0' {
+				l.hour = hour12Pad
+			}
+			tail = tail[3:]
+		} else if h == 1 {
+			l.hour = hourPlain
+		}
+		switch len(tail) {
+		case 0:
+		case 1:
+			l.zone = zoneZ
+		case 6:
+			l.zone = zoneOffset
+			copy(l.off[:], tail)
+		default:
+			return ls
+		}
+	}
+	for _, f := range forms {
+		l.date = f
+		if _, ok := l.parse(v); !ok {
+			continue
+		}
+		ls = append(ls, l)
+		if l.hour == hourPadded && l.prec > precDay && f != dateISO {
+			p := l
+			p.hour = hourPlain
+			ls = append(ls, p)
+		} else if l.hour == hour12 {
+			p := l
+			p.hour = hour12Pad
+			ls = append(ls, p)
+		}
+	}
+	return ls
+}
+
+func (l *layout) parse(v []byte) (int64, bool) {
+	d, n, ok := l.parseDate(v)
+	if !ok {
+		return 0, false
+	}
+	if l.prec == precDay {
+		return d, len(v) == n
+	}
+	x, ok := l.parseClock(v[n:])
+	return d*perDay[l.prec] + x, ok
+}
+
+// appendTimes appends the layout and the values as chunks; ok is false if a
+// value is not in the layout.
+func appendTimes(dst []byte, vs view, l *layout) ([]byte, bool) {
+	b := l.hour << 1
+	if l.space {
+		b |= 1
+	}
+	dst = append(dst, l.date|l.prec<<3|l.zone<<6, b)
+	if l.zone == zoneOffset {
+		dst = append(dst, l.off[:]...)
+	}
+	var x [chunk]int64
+	var last []byte // the date parsed last, as text
+	var day int64
+	unit := perDay[l.prec]
+	for a := 0; a < vs.n; a += chunk {
+		k := min(chunk, vs.n-a)
+		for i := range k {
+			v := vs.at(a + i)
+			n := len(last)
+			if n == 0 || len(v) < n || string(v[:n]) != string(last) {
+				var ok bool
+				if day, n, ok = l.parseDate(v); !ok {
+					return dst, false
+				}
+				last = v[:n]
+			}
+			if l.prec == precDay {
+				if len(v) != n {
+					return dst, false
+				}
+				x[i] = day
+				continue
+			}
+			t, ok := l.parseClock(v[n:])
+			if !ok {
+				return dst, false
+			}
+			x[i] = day*unit + t
+		}
+		dst = appendInts(dst, x[:k])
+	}
+	return dst, true
+}
+
+func (c *Column) times(r *reader, m int) {
+	a, b := r.byte(), r.byte()
+	l := layout{date: a & 7, prec: a >> 3 & 7, zone: a >> 6, space: b&1 != 0, hour: b >> 1}
+	if l.zone == zoneOffset {
+		copy(l.off[:], r.bytes(6))
+	}
+	if l.date >= dateForms || l.prec >= precForms || l.zone >= zoneForms || l.hour >= hourForms || l.prec == precDay && (l.zone|l.hour|b&1) != 0 {
+		r.fail()
+	}
+	var x [chunk]int64
+	var text []byte // of the last date, in c.data
+	last := int64(1 << 62)
+	unit := perDay[min(l.prec, precForms-1)]
+	for a := 0; a < m; a += chunk {
+		k := min(chunk, m-a)
+		r.ints(x[:k])
+		if r.bad || !c.grow(k*40) {
+			r.fail()
+			return
+		}
+		for i, v := range x[:k] {
+			day := v / unit
+			v -= day * unit
+			if v < 0 {
+				v += unit
+				day--
+			}
+			s := c.begin()
+			if day == last {
+				c.data = append(c.data, text...)
+			} else {
+				if day < firstDay || day > lastDay {
+					r.fail()
+					return
+				}
+				at := len(c.data)
+				c.data = l.appendDate(c.data, day)
+				text, last = c.data[at:len(c.data):len(c.data)], day
+			}
+			if l.prec != precDay {
+				c.data = l.appendClock(c.data, v)
+			}
+			c.end(a+i, s)
+		}
+	}
+}
+
+func two(b []byte, x int) []byte { return append(b, byte('0'+x/10), byte('0'+x%10)) }
+
+func oneOrTwo(b []byte, x int) []byte {
+	if x >= 10 {
+		return two(b, x)
+	}
+	return append(b, byte('0'+x))
+}
+
+func (l *layout) appendDate(b []byte, day int64) []byte {
+	y, m, d := civil(day)
+	if l.date == dateISO {
+		b = append(two(two(b, y/100), y%100), '-')
+		return two(append(two(b, m), '-'), d)
+	}
+	if l.date == dateDMY || l.date == dateDMY1 {
+		m, d = d, m
+	}
+	if l.date <= dateMDY {
+		b = append(two(append(two(b, m), '/'), d), '/')
+	} else {
+		b = append(oneOrTwo(append(oneOrTwo(b, m), '/'), d), '/')
+	}
+	return two(two(b, y/100), y%100)
+}
+
+func (l *layout) appendClock(b []byte, v int64) []byte {
+	frac, digits := 0, 0
+	switch l.prec {
+	case precMilli:
+		frac, digits = int(v%1000), 3
+		v /= 1000
+	case precMicro:
+		frac, digits = int(v%1000000), 6
+		v /= 1000000
+	}
+	t := int(v)
+	sec := 0
+	if l.prec >= precSecond {
+		sec = t % 60
+		t /= 60
+	}
+	h, mi := t/60, t%60
+	pm := h >= 12
+	if l.hour >= hour12 {
+		if h %= 12; h == 0 {
+			h = 12
+		}
+	}
+	if l.space {
+		b = append(b, ' ')
+	} else {
+		b = append(b, 'T')
+	}
+	if l.hour == hourPlain || l.hour == hour12 {
+		b = oneOrTwo(b, h)
+	} else {
+		b = two(b, h)
+	}
+	b = two(append(b, ':'), mi)
+	if l.prec >= precSecond {
+		b = two(append(b, ':'), sec)
+	}
+	if digits > 0 {
+		b = append(b, '.')
+		if digits == 6 {
+			b = two(two(two(b, frac/10000), frac/100%100), frac%100)
+		} else {
+			b = two(append(b, byte('0'+frac/100)), frac%100)
+		}
+	}
+	if l.hour >= hour12 {
+		if pm {
+			b = append(b, " PM"...)
+		} else {
+			b = append(b, " AM"...)
+		}
+	}
+	switch l.zone {
+	case zoneZ:
+		b = append(b, 'Z')
+	case zoneOffset:
+		b = append(b, l.off[:]...)
+	}
+	return b
+}

@@ -274,15 +274,17 @@ func (l *loader) addLookup(stem string, b []byte) error {
 			}
 		}
 	}
-	var compact bytes.Buffer
-	all, err := json.Marshal(f.Values)
-	if err == nil {
-		err = json.Compact(&compact, all)
+	all := bytes.NewBufferString("[")
+	for i, raw := range f.Values {
+		if i > 0 {
+			all.WriteByte(',')
+		}
+		if err := json.Compact(all, raw); err != nil {
+			return err
+		}
 	}
-	if err != nil {
-		return err
-	}
-	lk.json = compact.Bytes()
+	all.WriteByte(']')
+	lk.json = all.Bytes()
 	l.lookups[f.Name] = lk
 	return nil
 }

@@ -29,22 +29,22 @@
 //
 // # System unit
 //
-//	 1 byte   bit 0 deleted, 1 updated follows, 2 version follows, 3 origin
-//	          follows, 4 to 7 origin if below 16
-//	  varint  created
-//	  varint  updated less created, not 0    if bit 1; else equal to created
-//	 uvarint  version, 32 bits, not 1        if bit 2; else 1
-//	 1 byte   origin, above 15               if bit 3
+//	1 byte   bit 0 deleted, 1 updated follows, 2 version follows, 3 origin
+//	         follows, 4 to 7 origin if below 16
+//	 varint  created
+//	 varint  updated less created, not 0    if bit 1; else equal to created
+//	uvarint  version, 32 bits, not 1        if bit 2; else 1
+//	1 byte   origin, above 15               if bit 3
 //
 // # Column
 //
 // The number of values n comes from outside: rows in the record's header.
 //
-//	 1 byte   bits 0 to 3 kind; 4 shared start and end; 5 the rest is an S2
-//	          block; 6 presence; 7 zero
-//	 n/8      presence, lowest bit first, 1 is present    if bit 6
-//	 uvarint, bytes; uvarint, bytes: what all values      if bit 4, in kinds
-//	          start and end with                          2, 4, 6, 7
+//	1 byte   bits 0 to 3 kind; 4 shared start and end; 5 the rest is an S2
+//	         block; 6 presence; 7 zero
+//	n/8      presence, lowest bit first, 1 is present    if bit 6
+//	uvarint, bytes; uvarint, bytes: what all values      if bit 4, in kinds
+//	         start and end with                          2, 4, 6, 7
 //
 // and then, for the m values that are present, by kind:
 //

@@ -76,7 +76,7 @@ func AppendHeader(dst []byte, h *Header) []byte {
 
 // AppendUnit appends a unit's directory entry. The caller appends exactly
 // sealedLen sealed bytes next, so that a cipher may seal straight into dst.
-// Fields must ascend and be unique within a record.
+// A field occurs once in a record; their order is free.
 func AppendUnit(dst []byte, field uint8, sealedLen int) []byte {
 	return binary.AppendUvarint(append(dst, field), uint64(sealedLen))
 }
@@ -108,8 +108,8 @@ func parseHeader(rec []byte, h *Header) ([]byte, error) {
 }
 
 // Parse reads a whole record into h and returns its units in units[:0]. It
-// refuses unknown versions and suites, a wrong number of units, fields out of
-// order and trailing bytes.
+// refuses unknown versions and suites, a wrong number of units, fields that
+// occur twice and trailing bytes.
 func Parse(rec []byte, h *Header, units []Unit) ([]Unit, error) {
 	units = units[:0]
 	rest, err := parseHeader(rec, h)
@@ -117,12 +117,14 @@ func Parse(rec []byte, h *Header, units []Unit) ([]Unit, error) {
 		return units, err
 	}
 	r := reader{b: rest}
-	for i := 0; i < int(h.Units); i++ {
+	seen := uint64(0)
+	for range h.Units {
 		f := r.byte()
 		sealed := r.bytes(r.uvarint())
-		if r.bad || len(sealed) > MaxUnit || f >= MaxUnits || i > 0 && f <= units[i-1].Field {
+		if r.bad || len(sealed) > MaxUnit || f >= MaxUnits || seen>>f&1 != 0 {
 			return units[:0], ErrCorrupt
 		}
+		seen |= 1 << f
 		units = append(units, Unit{f, sealed})
 	}
 	if len(r.b) != 0 {

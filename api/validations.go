@@ -75,7 +75,7 @@ func (v *validations) serve(path string) (status int, jsonBody []byte) {
 		}
 	case "developer-helpers/types":
 		if len(rest) == 1 {
-			return v.dataset(rest[0], fieldType)
+			return v.dataset(rest[0], mdsFieldType)
 		}
 	}
 	return helperNotFound()
@@ -97,9 +97,9 @@ func (v *validations) mds(p []string) (int, []byte) {
 		v.allFields.Do(func() { v.allFieldsBody = helperJSON(v.byStatus(true)) })
 		return http.StatusOK, v.allFieldsBody
 	case p[0] == "dataset" && len(p) == 2:
-		return v.dataset(p[1], fieldDetails)
+		return v.dataset(p[1], mdsFieldDetails)
 	case p[0] == "dataset" && len(p) == 3 && p[2] == "fieldtypes":
-		return v.dataset(p[1], fieldType)
+		return v.dataset(p[1], mdsFieldType)
 	case p[0] == "field" && len(p) == 3 && p[1] == "type":
 		return v.fieldType(p[2])
 	case p[0] == "search" && len(p) == 2:
@@ -112,15 +112,15 @@ func (v *validations) mds(p []string) (int, []byte) {
 
 // mdsDataset is a dataset in a list; the lower part is left out of short lists.
 type mdsDataset struct {
-	MachineName string   `json:"dataset_machine_name"`
-	Name        string   `json:"dataset_name"`
-	Status      string   `json:"status"`
-	FileType    string   `json:"pds_file_type,omitempty"`
-	Environment string   `json:"environment,omitempty"`
-	Fields      *ordered `json:"fields,omitempty"`
+	MachineName string     `json:"dataset_machine_name"`
+	Name        string     `json:"dataset_name"`
+	Status      string     `json:"status"`
+	FileType    string     `json:"pds_file_type,omitempty"`
+	Environment string     `json:"environment,omitempty"`
+	Fields      *mdsObject `json:"fields,omitempty"`
 }
 
-func short(d *schema.Dataset) mdsDataset {
+func mdsShort(d *schema.Dataset) mdsDataset {
 	return mdsDataset{MachineName: d.Name, Name: d.Display, Status: d.Status}
 }
 
@@ -129,13 +129,13 @@ func (v *validations) list(keep func(*schema.Dataset) bool) (int, []byte) {
 	out := []mdsDataset{}
 	for _, d := range v.cat.Datasets() {
 		if keep(d) {
-			out = append(out, short(d))
+			out = append(out, mdsShort(d))
 		}
 	}
 	return http.StatusOK, helperJSON(out)
 }
 
-var datasetStatuses = []string{schema.Live, schema.Implement, schema.InDevelopment, schema.Hold}
+var mdsStatuses = []string{schema.Live, schema.Implement, schema.InDevelopment, schema.Hold}
 
 func (v *validations) datasets(statuses []string) (int, []byte) {
 	if len(statuses) > 3 {
@@ -143,11 +143,11 @@ func (v *validations) datasets(statuses []string) (int, []byte) {
 	}
 	var want []string
 	for _, s := range statuses {
-		i := slices.IndexFunc(datasetStatuses, func(known string) bool { return strings.EqualFold(known, s) })
+		i := slices.IndexFunc(mdsStatuses, func(known string) bool { return strings.EqualFold(known, s) })
 		if i < 0 {
 			return helperInvalid("Invalid dataset status.")
 		}
-		want = append(want, datasetStatuses[i])
+		want = append(want, mdsStatuses[i])
 	}
 	return v.list(func(d *schema.Dataset) bool { return want == nil || slices.Contains(want, d.Status) })
 }
@@ -167,24 +167,24 @@ func (v *validations) byType(p []string) (int, []byte) {
 // byStatus groups all datasets with their fields; extended adds environment and
 // the rest of each field.
 func (v *validations) byStatus(extended bool) any {
-	var groups ordered
-	for _, status := range datasetStatuses {
+	var groups mdsObject
+	for _, status := range mdsStatuses {
 		var in []mdsDataset
 		for _, d := range v.cat.Datasets() {
 			if d.Status != status {
 				continue
 			}
-			m := short(d)
+			m := mdsShort(d)
 			// The published names of the two kinds' files; ours are kept otherwise.
 			m.FileType = "JSON"
 			if d.Kind == schema.Transactional {
 				m.FileType = "SQLite"
 			}
-			form := fieldType
+			form := mdsFieldType
 			if extended {
-				m.Environment, form = d.Environment, fieldExtended
+				m.Environment, form = d.Environment, mdsFieldExtended
 			}
-			m.Fields = fieldsOf(d, form)
+			m.Fields = mdsFieldsOf(d, form)
 			in = append(in, m)
 		}
 		if in != nil {
@@ -199,7 +199,7 @@ func (v *validations) dataset(name string, form func(*schema.Field) any) (int, [
 	if !ok {
 		return helperInvalid("Invalid dataset name.")
 	}
-	return http.StatusOK, helperJSON(fieldsOf(d, form))
+	return http.StatusOK, helperJSON(mdsFieldsOf(d, form))
 }
 
 // fieldType answers for a field by its name alone. Where several datasets have the
@@ -207,7 +207,7 @@ func (v *validations) dataset(name string, form func(*schema.Field) any) (int, [
 func (v *validations) fieldType(name string) (int, []byte) {
 	for _, d := range v.cat.Datasets() {
 		if f, ok := d.Field(name); ok {
-			return http.StatusOK, helperJSON(fieldType(f))
+			return http.StatusOK, helperJSON(mdsFieldType(f))
 		}
 	}
 	return helperInvalid("Invalid field name.")
@@ -331,43 +331,43 @@ type mdsExtended struct {
 	Default     string `json:"default"`
 }
 
-func typeOf(f *schema.Field) mdsType {
+func mdsTypeOf(f *schema.Field) mdsType {
 	return mdsType{f.Name, f.Display, f.Type.String()}
 }
 
-func fieldType(f *schema.Field) any { return typeOf(f) }
+func mdsFieldType(f *schema.Field) any { return mdsTypeOf(f) }
 
-func fieldDetails(f *schema.Field) any {
-	return mdsDetails{typeOf(f), strconv.FormatBool(f.NotNull), f.Default, f.Description, f.Example,
+func mdsFieldDetails(f *schema.Field) any {
+	return mdsDetails{mdsTypeOf(f), strconv.FormatBool(f.NotNull), f.Default, f.Description, f.Example,
 		strconv.Itoa(f.Order), strconv.Itoa(f.Length), f.Status}
 }
 
-func fieldExtended(f *schema.Field) any {
-	return mdsExtended{typeOf(f), f.Description, f.Example, "MDS",
+func mdsFieldExtended(f *schema.Field) any {
+	return mdsExtended{mdsTypeOf(f), f.Description, f.Example, "MDS",
 		strconv.Itoa(f.Order), strconv.Itoa(f.Length), strconv.FormatBool(f.NotNull), f.Default}
 }
 
-func fieldsOf(d *schema.Dataset, form func(*schema.Field) any) *ordered {
-	o := &ordered{}
+func mdsFieldsOf(d *schema.Dataset, form func(*schema.Field) any) *mdsObject {
+	o := &mdsObject{}
 	for i := range d.Fields {
 		o.add(d.Fields[i].Name, form(&d.Fields[i]))
 	}
 	return o
 }
 
-// ordered is a JSON object whose members keep the order in which they were added.
-type ordered struct {
+// mdsObject is a JSON object whose members keep the order in which they were added.
+type mdsObject struct {
 	names  []string
 	values []any
 }
 
-func (o *ordered) add(name string, value any) {
+func (o *mdsObject) add(name string, value any) {
 	o.names = append(o.names, name)
 	o.values = append(o.values, value)
 }
 
 // MarshalJSON writes the members in order.
-func (o ordered) MarshalJSON() ([]byte, error) {
+func (o mdsObject) MarshalJSON() ([]byte, error) {
 	b := []byte{'{'}
 	for i, n := range o.names {
 		if i > 0 {

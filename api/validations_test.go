@@ -12,7 +12,7 @@ import (
 
 func getHelper(t *testing.T, path string, want int, into any) string {
 	t.Helper()
-	status, body := helpers.serve(path)
+	status, body := helperRoutes.serve(path)
 	if status != want {
 		t.Errorf("%s: status %d, want %d: %.200s", path, status, want, body)
 	}
@@ -27,9 +27,9 @@ func getHelper(t *testing.T, path string, want int, into any) string {
 	return string(body)
 }
 
-var helpers = &validations{cat: schema.Default()}
+var helperRoutes = &validations{cat: schema.Default()}
 
-type listed struct {
+type mdsListed struct {
 	MachineName string `json:"dataset_machine_name"`
 	Name        string `json:"dataset_name"`
 	Status      string `json:"status"`
@@ -37,7 +37,7 @@ type listed struct {
 
 func TestValidations_Datasets(t *testing.T) {
 	for _, path := range []string{"/validations/mds/datasets", "/validations/mds/datasets/", "/developer-helpers/datasets"} {
-		var all []listed
+		var all []mdsListed
 		body := getHelper(t, path, 200, &all)
 		if len(all) != len(schema.Default().Datasets()) {
 			t.Errorf("%s lists %d datasets", path, len(all))
@@ -55,7 +55,7 @@ func TestValidations_DatasetsByStatusAndType(t *testing.T) {
 	only := func(path string, keep func(*schema.Dataset) bool) {
 		t.Helper()
 		got := map[string]bool{}
-		var list []listed
+		var list []mdsListed
 		getHelper(t, path, 200, &list)
 		for _, d := range list {
 			got[d.MachineName] = true
@@ -83,7 +83,7 @@ func TestValidations_DatasetsByStatusAndType(t *testing.T) {
 
 func TestValidations_DatasetsAndFields(t *testing.T) {
 	type withFields struct {
-		listed
+		mdsListed
 		FileType    string                       `json:"pds_file_type"`
 		Environment string                       `json:"environment"`
 		Fields      map[string]map[string]string `json:"fields"`
@@ -238,7 +238,7 @@ func FuzzValidations(f *testing.F) {
 		f.Add(p)
 	}
 	f.Fuzz(func(t *testing.T, path string) {
-		status, body := helpers.serve(path)
+		status, body := helperRoutes.serve(path)
 		if status != 200 && status != 400 && status != 404 || !json.Valid(body) {
 			t.Errorf("%d %q", status, body)
 		}

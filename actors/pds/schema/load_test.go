@@ -325,3 +325,31 @@ func TestIsSystem(t *testing.T) {
 		t.Error("an ordinary name is taken")
 	}
 }
+
+// No bytes make the loader panic, and what it accepts keeps the rules.
+func FuzzLoad(f *testing.F) {
+	f.Add([]byte(file(`{"number":1,"name":"a","type":"text"}`)))
+	f.Add([]byte(`{"name":"ds_extra","fields":[null],"aliases":[null]}`))
+	f.Add([]byte(`[]`))
+	f.Add([]byte(`{"name":"mood","values":["Glad",{"value":"Sad"},null]}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		l := loader{datasets: map[string]*Dataset{}, lookups: map[string]*lookup{}}
+		if l.addLookup("mood", b) == nil && !l.lookups["mood"].has([]byte(strings.ToUpper(l.lookups["mood"].values[0]))) &&
+			strings.EqualFold(l.lookups["mood"].values[0], strings.ToUpper(l.lookups["mood"].values[0])) {
+			t.Error("a lookup does not have its own value")
+		}
+		if l.addDataset("ds_extra", b) != nil {
+			return
+		}
+		if _, err := l.finish(); err != nil {
+			return
+		}
+		d := l.datasets["ds_extra"]
+		if d.Mask()&1 != 0 || bits.OnesCount64(d.Mask()) != len(d.Fields) {
+			t.Errorf("mask %x for %d fields", d.Mask(), len(d.Fields))
+		}
+		if _, ok := d.Field("con_id"); ok {
+			t.Error("con_id is a field")
+		}
+	})
+}

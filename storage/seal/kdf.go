@@ -9,7 +9,7 @@ import (
 // Versions of the passphrase KDF, as stored beside each verifier. Numbers
 // are never used again for other parameters.
 const (
-	KDFFloor   byte = 1    // 2026-01: Argon2id, 3 passes, 64 MiB, 1 lane
+	KDFFloor   byte = 1    // 2026-11: Argon2id, 3 passes, 64 MiB, 1 lane
 	KDFSandbox byte = 0x80 // sandbox only: 1 pass, 64 KiB, so that members can be made by the thousand
 )
 

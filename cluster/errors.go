@@ -30,3 +30,30 @@ type ErrNotLeader struct {
 func (e ErrNotLeader) Error() string {
 	return fmt.Sprintf("cluster: not the leader of this shard (hint %d)", e.Hint)
 }
+
+// stopError says both that the host stopped and why. For a command that was
+// under way it is ErrUnknown as well.
+type stopError struct {
+	cause   error
+	unknown bool
+}
+
+func (e *stopError) Error() string {
+	s := ErrStopped.Error()
+	if e.unknown {
+		s += ", outcome unknown"
+	}
+	if e.cause != nil {
+		s += ": " + e.cause.Error()
+	}
+	return s
+}
+
+func (e *stopError) Is(target error) bool {
+	return target == ErrStopped || e.unknown && target == ErrUnknown
+}
+
+func (e *stopError) Unwrap() error { return e.cause }
+
+func stopped(cause error) error { return &stopError{cause: cause} }
+func unknown(cause error) error { return &stopError{cause: cause, unknown: true} }

@@ -36,6 +36,8 @@ var (
 	ErrErased = errors.New("storage: slot is erased")
 	// ErrNoSlot: no slot has this id.
 	ErrNoSlot = errors.New("storage: no such slot")
+	// ErrClosed: the state was closed.
+	ErrClosed = errors.New("storage: closed")
 	// ErrDamaged is wrapped by every refusal to serve files that fail a check.
 	ErrDamaged = errors.New("storage: damaged")
 	// ErrKeySize: a key is empty, longer than 1 KiB, or in the reserved space.

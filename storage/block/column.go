@@ -1,7 +1,6 @@
 package block
 
 import (
-	"encoding/binary"
 	"math/bits"
 
 	"github.com/klauspost/compress/s2"
@@ -23,6 +22,7 @@ const (
 	flagAffix  = 1 << 4 // decimal, hex, raw, digits: all values share a start and an end
 	flagS2     = 1 << 5 // what follows the first byte is compressed
 	flagAbsent = 1 << 6 // a bitmap says which values are present
+	flagOther  = 1 << 7 // a bitmap says which present values are not one given text
 )
 
 // compressFrom is the size below which s2 does not pay.
@@ -97,17 +97,24 @@ func (c *Column) decode(src []byte, n int) bool {
 		body = c.tmp
 	}
 	r := reader{b: body}
-	m := n
-	var bitmap []byte
+	present, m := n, n
+	var bitmap, ordinary []byte
 	if tag&flagAbsent != 0 {
-		bitmap = r.bytes(uint64(n+7) / 8)
-		m = 0
-		for _, b := range bitmap {
-			m += bits.OnesCount8(b)
-		}
-		if r.bad || m == 0 || m == n || n%8 != 0 && bitmap[n/8]>>(n%8) != 0 {
+		bitmap, present = r.bitmap(n)
+		m = present
+	}
+	var other span
+	if tag&flagOther != 0 {
+		v := r.bytes(r.uvarint())
+		if !c.grow(len(v)) {
 			return false
 		}
+		c.data = append(c.data, v...)
+		other = span{0, uint32(len(v))}
+		ordinary, m = r.bitmap(present)
+	}
+	if r.bad {
+		return false
 	}
 	kind := tag & kindMask
 	if m == 0 && kind != kindNone {
@@ -133,7 +140,7 @@ func (c *Column) decode(src []byte, n int) bool {
 			return false
 		}
 		c.data = append(c.data, r.b...)
-		s := span{0, uint32(len(r.b))}
+		s := span{uint32(len(c.data) - len(r.b)), uint32(len(c.data))}
 		for i := range c.spans[:m] {
 			c.spans[i] = s
 		}
@@ -153,20 +160,41 @@ func (c *Column) decode(src []byte, n int) bool {
 	default:
 		return false
 	}
-	if r.bad || len(r.b) != 0 || tag>>7 != 0 {
+	if r.bad || len(r.b) != 0 {
 		return false
 	}
+	if ordinary != nil {
+		spread(c.spans[:present], ordinary, m, other)
+	}
 	if bitmap != nil {
-		for i := n - 1; i >= 0; i-- {
-			if bitmap[i/8]>>(i%8)&1 == 0 {
-				c.spans[i] = absent
-				continue
-			}
-			m--
-			c.spans[i] = c.spans[m]
-		}
+		spread(c.spans, bitmap, present, absent)
 	}
 	return true
+}
+
+// bitmap reads n bits and counts those that are set: some, but not all.
+func (r *reader) bitmap(n int) (b []byte, set int) {
+	b = r.bytes(uint64(n+7) / 8)
+	for _, x := range b {
+		set += bits.OnesCount8(x)
+	}
+	if r.bad || set == 0 || set == n || n%8 != 0 && b[n/8]>>(n%8) != 0 {
+		r.fail()
+	}
+	return b, set
+}
+
+// spread moves the first m spans to the places whose bit is set, in order, and
+// fills the others.
+func spread(spans []span, bitmap []byte, m int, fill span) {
+	for i := len(spans) - 1; i >= 0; i-- {
+		if bitmap[i/8]>>(i%8)&1 == 0 {
+			spans[i] = fill
+			continue
+		}
+		m--
+		spans[i] = spans[m]
+	}
 }
 
 // begin and end put a value between the shared start and end. Room for both
@@ -208,25 +236,4 @@ func (c *Column) growAffixed(n, values int) bool {
 	copy(d, c.data)
 	c.data = d
 	return true
-}
-
-// appendBitmap appends a bit for each value, lowest first: 1 is present.
-func appendBitmap(dst []byte, vals [][]byte, off, stride, n int) []byte {
-	at := len(dst)
-	for i := 0; i < n; i += 8 {
-		dst = append(dst, 0)
-	}
-	for i := range n {
-		if vals[off+i*stride] != nil {
-			dst[at+i/8] |= 1 << (i % 8)
-		}
-	}
-	return dst
-}
-
-func appendAffix(dst, v []byte, p, s int) []byte {
-	dst = binary.AppendUvarint(dst, uint64(p))
-	dst = append(dst, v[:p]...)
-	dst = binary.AppendUvarint(dst, uint64(s))
-	return append(dst, v[len(v)-s:]...)
 }

@@ -96,6 +96,11 @@ func TestAppendColumn_KindAndSize(t *testing.T) {
 		{"uuid", []string{"0e37a9c8-1f00-4a7c-9c15-0123456789ab", "1e37a9c8-1f00-4a7c-9c15-0123456789ab"}, kindHex, 34},
 		{"few words", seq(60, func(i int) string { return []string{"good", "uncertain", "bad"}[i*i%3] }), kindDict, 40},
 		{"booleans", seq(64, func(i int) string { return fmt.Sprint(i*i%5 == 1) }), kindDict, 22},
+		{"readings with NA", seq(40, func(i int) string { return map[bool]string{true: "NA", false: fmt.Sprintf("%d.5", 10+i)}[i%7 == 3] }), kindDecimal | flagOther, 36},
+		{"readings with nothing", seq(40, func(i int) string { return map[bool]string{true: "", false: fmt.Sprint(50 + i*i%31)}[i%7 == 0] }), kindDecimal | flagOther, 40},
+		{"days with nothing", seq(40, func(i int) string {
+			return map[bool]string{true: "", false: fmt.Sprintf("2026-01-%02d", 1+i%28)}[i%7 == 0]
+		}), kindTime | flagOther, 36},
 		{"leading zeros", []string{"007", "042", "001"}, kindDigits, 8},
 		{"numbered", seq(20, func(i int) string { return fmt.Sprintf("DE89370400440%09d", i*7919) }), kindDigits | flagAffix, 24},
 		{"numbered unevenly", seq(20, func(i int) string { return fmt.Sprintf("sensor-%d", 5+i) }), kindDecimal | flagAffix, 16},
@@ -146,7 +151,7 @@ func TestAppendColumn_ReturnsEveryValue(t *testing.T) {
 			vals = column(rapid.SliceOfN(rapid.SampledFrom(few), 0, 400).Draw(t, "values")...)
 		case 2: // one shape
 			shape := rapid.SampledFrom([]string{`[1-9][0-9]{0,17}`, `-?[1-9]\.[0-9]{1,15}`, `20[0-9]{2}-0[1-9]-[0-2][1-8]`, `[0-9]{1,18}`, `[0-9a-f]{10}`, `acc[0-9]{6}x`,
-				`[1-9]/[1-9]/2010 1?[0-9]:[0-5][0-9]`, `1?[1-9]/1[0-2]/2010 [1-9]:[0-5][0-9]:00 [AP]M`, `20[0-9]{2}-0[1-9]-[0-2][1-8] [01][0-9]:[0-5][0-9]:[0-5][0-9]`}).Draw(t, "pattern")
+				`[1-9]/[1-9]/2010 1?[0-9]:[0-5][0-9]`, `1?[1-9]/1[0-2]/2010 [1-9]:[0-5][0-9]:00 [AP]M`, `20[0-9]{2}-0[1-9]-[0-2][1-8] [01][0-9]:[0-5][0-9]:[0-5][0-9]`, `([1-9]\.[0-9]{1,3}|NA)`, `(|[1-9][0-9]?|[1-9]{2})`, `(-|201[0-9]-01-1[0-9])`}).Draw(t, "pattern")
 			vals = column(rapid.SliceOfN(rapid.StringMatching(shape), 1, 260).Draw(t, "values")...)
 			if rapid.Bool().Draw(t, "gaps") {
 				for i := range vals {
@@ -216,7 +221,7 @@ func TestDays_EveryDay(t *testing.T) {
 func TestDecode_RefusesEveryCutAndExtension(t *testing.T) {
 	for _, vals := range [][][]byte{
 		column("1.5", "2", "3.25"), column("a", "b", "a", "\x00nil", "c", "a"), column("2026-01-01", "2026-01-03"),
-		column("one", "two", "three and more"), column("0011223344556677", "8899aabbccddeeff"), column("x007", "x042"), column("\x00nil", "\x00nil"),
+		column("one", "two", "three and more"), column("0011223344556677", "8899aabbccddeeff"), column("x007", "x042"), column("\x00nil", "\x00nil"), column("1", "NA", "5", "\x00nil", "7", "9", "11", "13", "15", "17", "19", "21"),
 		column(strings.Repeat("so ", 100), strings.Repeat("long ", 100)),
 	} {
 		col := AppendColumn(nil, vals, 0, 1, len(vals), nil)
@@ -276,7 +281,7 @@ func TestColumn_Wipe(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	for _, vals := range [][][]byte{
 		column("1.5", "2", "3.25"), column("a", "b", "a", "\x00nil", "c", "a"), column("2026-01-01T10:00:00Z", "2026-01-03T11:00:00Z"), column("1/2/2010 8:26", "12/20/2010 10:05"),
-		column("one", "two", "three and more"), column("0011223344556677", "8899aabbccddeeff"), column("x007", "x042"), column("\x00nil"), column("same", "same"),
+		column("one", "two", "three and more"), column("0011223344556677", "8899aabbccddeeff"), column("x007", "x042"), column("\x00nil"), column("1", "NA", "5", "\x00nil", "7", "9", "11", "13", "15", "17", "19", "21"), column("same", "same"),
 		column(strings.Repeat("so ", 100), strings.Repeat("long ", 100)), column("sensor-1", "sensor-12", "sensor-7"), column("-999999999999999999", "999999999999999999", "5"),
 	} {
 		f.Add(AppendColumn(nil, vals, 0, 1, len(vals), nil), uint16(len(vals)))

@@ -46,7 +46,7 @@
 //	uvarint, bytes; uvarint, bytes: what all values      if bit 4, in kinds
 //	         start and end with                          2, 4, 6, 7
 //
-// and then, for the m values that are present, by kind:
+// and then, for the m values that are present and not the other text, by kind:
 //
 //	0 none      nothing: no value is present
 //	1 constant  the value, to the end

@@ -1,6 +1,7 @@
 package block
 
 import (
+	"encoding/binary"
 	"sync"
 
 	"github.com/klauspost/compress/s2"
@@ -10,13 +11,18 @@ import (
 // encoded without looking at every kind again. The zero value is ready; one
 // per field and goroutine. It changes the size of a column, never its meaning.
 type Hint struct {
-	tag    uint8 // kind and flagAffix; kindNone: nothing remembered
+	tag    uint8 // kind, flagAffix, flagOther; kindNone: nothing remembered
 	uses   uint8 // since all kinds were looked at
 	skip   uint8 // columns until s2 is tried again
 	layout layout
 	size   int // of the column it comes from, uncompressed, and its values
 	n      int
+	other  [maxOther]byte // with flagOther in tag
+	nother uint8
 }
+
+// maxOther is how long the text that stands for no reading may be, such as NA.
+const maxOther = 15
 
 // lookAgain is after how many columns all kinds are looked at again.
 const lookAgain = 64
@@ -38,6 +44,8 @@ func (w *view) at(i int) []byte {
 // scratch is the memory of one AppendColumn. It refers to no value after it.
 type scratch struct {
 	present [][]byte
+	rest    [][]byte
+	held    int // of rest, at most
 	dict    [256][]byte
 	used    int         // of dict, at most
 	table   [512]uint16 // open addressing; entry + 1
@@ -73,7 +81,13 @@ func AppendColumn(dst []byte, vals [][]byte, off, stride, n int, h *Hint) []byte
 	var tag uint8
 	if missing > 0 {
 		tag = flagAbsent
-		dst = appendBitmap(dst, vals, off, stride, n)
+		at := len(dst)
+		dst = appendZeros(dst, n)
+		for i, j := 0, off; i < n; i, j = i+1, j+stride {
+			if vals[j] != nil {
+				dst[at+i/8] |= 1 << (i % 8)
+			}
+		}
 	}
 	if same {
 		dst = append(dst, vals[first]...)
@@ -96,6 +110,8 @@ func AppendColumn(dst []byte, vals [][]byte, off, stride, n int, h *Hint) []byte
 	if missing > 0 {
 		clear(s.present)
 	}
+	clear(s.rest[:s.held])
+	s.held = 0
 	clear(s.dict[:s.used])
 	s.used = 0
 	scratches.Put(s)
@@ -108,60 +124,146 @@ func (s *scratch) encode(dst []byte, at int, vs view, tag uint8, h *Hint) []byte
 	body := len(dst)
 	if h != nil && h.tag != kindNone && h.uses < lookAgain && vs.n <= 4*h.n && h.n <= 4*vs.n {
 		limit := h.size*vs.n/h.n*3/2 + 16
-		if out, ok := s.again(dst, vs, h, limit); ok && len(out)-body <= limit {
+		if out, k, ok := s.again(dst, vs, h, limit); ok && len(out)-body <= limit {
 			h.uses++
-			out[at] = tag | h.tag
+			out[at] = tag | k
 			return compress(out, at, h)
 		}
 		dst = dst[:body]
 	}
-	var l layout
-	dst, k := s.look(dst, vs, &l)
-	dst[at] = tag | k
+	var next Hint
+	dst = s.look(dst, vs, &next)
+	dst[at] = tag | next.tag
 	if h != nil {
-		*h = Hint{tag: k, layout: l, size: len(dst) - body, n: vs.n, skip: h.skip}
+		next.size, next.n, next.skip = len(dst)-body, vs.n, h.skip
+		*h = next
 	}
 	return compress(dst, at, h)
 }
 
 // again encodes as the hint says, if the values allow it.
-func (s *scratch) again(dst []byte, vs view, h *Hint, limit int) ([]byte, bool) {
-	switch h.tag {
-	case kindDecimal:
-		return appendDecimals(dst, vs)
-	case kindTime:
-		return appendTimes(dst, vs, &h.layout)
-	case kindHex:
-		return appendHex(dst, vs)
-	case kindDigits:
-		return appendDigits(dst, vs)
-	case kindDict:
-		return s.appendDict(dst, vs, limit)
-	}
-	return appendAffixed(dst, vs, &h.tag)
-}
-
-// look tries the kinds that may suit and keeps the smallest.
-func (s *scratch) look(dst []byte, vs view, l *layout) ([]byte, uint8) {
-	body := len(dst)
-	for _, t := range layouts(vs.at(0), s.ls[:0]) {
-		*l = t
-		if out, ok := appendTimes(dst, vs, l); ok {
-			return out, kindTime
+func (s *scratch) again(dst []byte, vs view, h *Hint, limit int) (out []byte, tag uint8, ok bool) {
+	tag = h.tag
+	if tag&flagOther != 0 {
+		out, rest := s.appendOther(dst, vs, h.other[:h.nother])
+		switch rest.n {
+		case 0:
+			return dst, 0, false
+		case vs.n: // this time it does not occur
+			tag &^= flagOther
+		default:
+			dst, vs = out, rest
 		}
 	}
-	k := uint8(kindDecimal)
-	out, ok := appendDecimals(dst, vs)
+	switch tag &^ flagOther {
+	case kindDecimal:
+		out, ok = appendDecimals(dst, vs)
+	case kindTime:
+		out, ok = appendTimes(dst, vs, &h.layout)
+	case kindHex:
+		out, ok = appendHex(dst, vs)
+	case kindDigits:
+		out, ok = appendDigits(dst, vs)
+	case kindDict:
+		out, ok = s.appendDict(dst, vs, limit)
+	default:
+		out, ok = appendAffixed(dst, vs, &tag)
+	}
+	return out, tag, ok
+}
+
+// look tries the kinds that may suit, keeps the smallest and notes it in h.
+func (s *scratch) look(dst []byte, vs view, h *Hint) []byte {
+	body := len(dst)
+	out, ok := s.appendNumbers(dst, vs, h)
+	if ok && h.tag == kindTime {
+		return out
+	}
 	if !ok {
-		out, _ = appendAffixed(dst, vs, &k)
+		out, _ = appendAffixed(dst, vs, &h.tag)
 		if d, ok := appendHex(out, vs); ok {
-			out, k = smaller(out, d, body, k, kindHex)
+			out, h.tag = smaller(out, d, body, h.tag, kindHex)
+		}
+		if o, ok := odd(vs); ok {
+			d, rest := s.appendOther(out, vs, o)
+			was := h.tag
+			if d, ok := s.appendNumbers(d, rest, h); ok {
+				h.nother = uint8(copy(h.other[:], o))
+				out, h.tag = smaller(out, d, body, was, h.tag|flagOther)
+			} else {
+				h.tag = was
+			}
 		}
 	}
 	if d, ok := s.appendDict(out, vs, len(out)-body-1); ok {
-		out, k = smaller(out, d, body, k, kindDict)
+		out, h.tag = smaller(out, d, body, h.tag, kindDict)
 	}
-	return out, k
+	return out
+}
+
+// appendNumbers appends values that are all times or all decimals.
+func (s *scratch) appendNumbers(dst []byte, vs view, h *Hint) ([]byte, bool) {
+	for _, l := range layouts(vs.at(0), s.ls[:0]) {
+		h.layout = l
+		if out, ok := appendTimes(dst, vs, &h.layout); ok {
+			h.tag = kindTime
+			return out, true
+		}
+	}
+	out, ok := appendDecimals(dst, vs)
+	if ok {
+		h.tag = kindDecimal
+	}
+	return out, ok
+}
+
+// odd returns the text that may stand for no reading among numbers or times,
+// such as NA or nothing at all.
+func odd(vs view) ([]byte, bool) {
+	number := func(v []byte) bool {
+		return len(v) > 0 && (v[0]-'0' <= 9 || v[0] == '-' && len(v) > 1 && v[1]-'0' <= 9)
+	}
+	o := vs.at(0)
+	first := number(o)
+	for i := 1; i < vs.n; i++ {
+		v := vs.at(i)
+		if !first && string(v) == string(o) || first && number(v) {
+			continue
+		}
+		if first {
+			o = v
+		} else if !number(v) {
+			return nil, false
+		}
+		return o, len(o) <= maxOther
+	}
+	return nil, false
+}
+
+// appendOther appends the text o and which values are not o, and returns those.
+func (s *scratch) appendOther(dst []byte, vs view, o []byte) ([]byte, view) {
+	dst = binary.AppendUvarint(dst, uint64(len(o)))
+	dst = append(dst, o...)
+	at := len(dst)
+	dst = appendZeros(dst, vs.n)
+	rest := s.rest[:0]
+	for i := range vs.n {
+		if v := vs.at(i); string(v) != string(o) {
+			rest = append(rest, v)
+			dst[at+i/8] |= 1 << (i % 8)
+		}
+	}
+	s.rest = rest
+	s.held = max(s.held, len(rest))
+	return dst, view{v: rest, stride: 1, n: len(rest)}
+}
+
+// appendZeros appends a bitmap of n bits.
+func appendZeros(dst []byte, n int) []byte {
+	for ; n > 0; n -= 8 {
+		dst = append(dst, 0)
+	}
+	return dst
 }
 
 // smaller keeps the shorter of two encodings: a begins at body, and b is a
@@ -172,6 +274,13 @@ func smaller(a, b []byte, body int, ka, kb uint8) ([]byte, uint8) {
 	}
 	n := copy(b[body:], b[len(a):])
 	return b[:body+n], kb
+}
+
+func appendAffix(dst, v []byte, p, s int) []byte {
+	dst = binary.AppendUvarint(dst, uint64(p))
+	dst = append(dst, v[:p]...)
+	dst = binary.AppendUvarint(dst, uint64(s))
+	return append(dst, v[len(v)-s:]...)
 }
 
 // appendAffixed takes off what all values share and appends the rest as what

@@ -1,0 +1,84 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// A nursery hands out servers with a fresh world each. Making thousands of
+// members takes longer than a run, so the first world is kept and copied.
+type nursery struct {
+	launch *Launch
+	root   string
+	seeded bool
+	n      int
+}
+
+func newNursery(l *Launch) (*nursery, error) {
+	root, err := os.MkdirTemp(l.Dir, "holdfast-bench-")
+	if err != nil {
+		return nil, err
+	}
+	return &nursery{launch: l, root: root}, nil
+}
+
+// seed makes the world that the runs copy.
+func (n *nursery) seed(ctx context.Context) error {
+	dir := filepath.Join(n.root, "seed")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
+	n.launch.logf("making a world of %d members", n.launch.Members)
+	s, err := n.launch.start(ctx, dir, false)
+	if err != nil {
+		n.launch.Keep = true // its log says why
+		return err
+	}
+	n.launch.logf("made in %.1f s", s.ready.Seconds())
+	if err := s.stop(); err != nil {
+		return err
+	}
+	n.seeded = true
+	return nil
+}
+
+// server starts the next one.
+func (n *nursery) server(ctx context.Context) (*server, error) {
+	n.n++
+	dir := filepath.Join(n.root, fmt.Sprintf("run%d", n.n))
+	if !n.launch.Reseed {
+		if !n.seeded {
+			if err := n.seed(ctx); err != nil {
+				return nil, err
+			}
+		}
+		if err := copyDir(filepath.Join(n.root, "seed"), dir); err != nil {
+			return nil, err
+		}
+	} else if err := os.Mkdir(dir, 0o700); err != nil {
+		return nil, err
+	}
+	s, err := n.launch.start(ctx, dir, !n.launch.Reseed)
+	if err != nil {
+		n.launch.Keep = true
+	}
+	return s, err
+}
+
+// discard removes a stopped server's directory.
+func (n *nursery) discard(s *server) error {
+	if n.launch.Keep {
+		return nil
+	}
+	return os.RemoveAll(s.dir)
+}
+
+func (n *nursery) close() error {
+	if n.launch.Keep {
+		n.launch.logf("kept %s", n.root)
+		return nil
+	}
+	return os.RemoveAll(n.root)
+}

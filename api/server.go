@@ -88,7 +88,7 @@ type Server struct {
 	manager *Manager
 	tokens  *tokens
 	rate    *buckets
-	fields  map[*schema.Dataset]*dataset
+	fields  map[string]*dataset
 	metrics *metrics.Set
 	counts  counts
 

@@ -89,7 +89,7 @@ type retryable struct {
 // deliver sends a batch until the server has answered for every section. body
 // is the compressed body, counts the rows of each section.
 func (c *client) deliver(ctx context.Context, key string, body []byte, counts []section) (*outcome, error) {
-	renewed := false
+	renewed := 0
 	var failing time.Time
 	for n := 0; ; n++ {
 		o, err := c.once(ctx, key, body, counts)
@@ -99,9 +99,13 @@ func (c *client) deliver(ctx context.Context, key string, body []byte, counts []
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		if errors.Is(err, errUnauthorized) && !renewed {
+		if errors.Is(err, errUnauthorized) && renewed < 3 {
 			// The token may have been withdrawn before its time.
-			renewed = true
+			if renewed++; renewed > 1 {
+				if err := pause(ctx, c.backoff(renewed)); err != nil {
+					return nil, err
+				}
+			}
 			continue
 		}
 		var r *retryable
@@ -114,7 +118,7 @@ func (c *client) deliver(ctx context.Context, key string, body []byte, counts []
 		if time.Since(failing) > c.giveUp {
 			return nil, fmt.Errorf("gave up after %v of trying: %w", c.giveUp, err)
 		}
-		renewed = false
+		renewed = 0
 		c.retries.Add(1)
 		if err := pause(ctx, max(c.backoff(n), r.after)); err != nil {
 			return nil, err

@@ -131,7 +131,7 @@ func (l *ledger) match(member int32, secs []section, total int, body []byte, com
 			}
 			return nil
 		}
-		if _, twice := seen[id]; !twice && readDigest(l.kind, vals) == secs[at].digests[int64(id)-secs[at].first] {
+		if _, twice := seen[id]; !twice && readDigest(l.kind, vals, withhold) == secs[at].digests[int64(id)-secs[at].first] {
 			good++
 		}
 		seen[id] = struct{}{}

@@ -114,6 +114,8 @@ func judge(body []byte, b *batch) (r receipt, err error) {
 		line := body
 		if i := bytes.IndexByte(body, '\n'); i >= 0 {
 			line, body = body[:i], body[i+1:]
+		} else if line[len(line)-1] != '}' {
+			return r, errCutOff
 		} else {
 			body = nil
 		}

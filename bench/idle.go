@@ -13,6 +13,7 @@ import (
 // IdleOptions describe the wait for a server to put its members away.
 type IdleOptions struct {
 	Wait time.Duration // for passivation, at most; 90 s if 0
+	Span time.Duration // over which idle CPU is taken; 5 s if 0
 	Kill bool          // end the server with SIGKILL before it is opened again
 }
 
@@ -42,6 +43,9 @@ func Idle(ctx context.Context, l Launch, o IngestOptions, id IdleOptions, out, j
 	if id.Wait == 0 {
 		id.Wait = 90 * time.Second
 	}
+	if id.Span == 0 {
+		id.Span = 5 * time.Second
+	}
 	if o.Compare == 0 {
 		o.Compare = 1000
 	}
@@ -54,7 +58,7 @@ func Idle(ctx context.Context, l Launch, o IngestOptions, id IdleOptions, out, j
 			return nil, err
 		}
 		res.IdleMiB = s.resident()
-		if res.IdleCPU, err = s.idleCPU(ctx, 5*time.Second); err != nil {
+		if res.IdleCPU, err = s.idleCPU(ctx, id.Span); err != nil {
 			return nil, err
 		}
 		if id.Kill {
@@ -72,7 +76,7 @@ func Idle(ctx context.Context, l Launch, o IngestOptions, id IdleOptions, out, j
 		if err != nil {
 			return again, err
 		}
-		members := led.members()
+		members, seen := led.members(), led.found.rows.Load()
 		if err := led.readAll(ctx, se, members[:1], 1, nil); err != nil {
 			return again, err
 		}
@@ -81,7 +85,7 @@ func Idle(ctx context.Context, l Launch, o IngestOptions, id IdleOptions, out, j
 			return again, err
 		}
 		res.ReopenedMiB = again.resident()
-		res.ComparedRows, res.Lost, res.Unauthorised = led.found.rows.Load(), led.found.lost.Load(), led.found.unauthorised.Load()
+		res.ComparedRows, res.Lost, res.Unauthorised = led.found.rows.Load()-seen, led.found.lost.Load(), led.found.unauthorised.Load()
 		return again, nil
 	})
 	if err != nil {

@@ -23,6 +23,8 @@ type Launch struct {
 	Reseed     bool     // make a new world for each run instead of copying the first
 	Keep       bool     // leave the directories behind
 	Log        io.Writer
+
+	rest time.Duration // how long a server must be quiet; 1 s if 0
 }
 
 func (l *Launch) fill() error {
@@ -39,6 +41,9 @@ func (l *Launch) fill() error {
 	if l.Subscriber == "" {
 		l.Subscriber = "Bench"
 	}
+	if l.rest == 0 {
+		l.rest = time.Second
+	}
 	if l.Log == nil {
 		l.Log = io.Discard
 	}
@@ -52,6 +57,7 @@ type server struct {
 	World    *World
 	Sub      *Subscriber
 	Accounts []Account
+	rest     time.Duration
 	dir      string // holds data, world, keys, log
 	ready    time.Duration
 
@@ -72,7 +78,7 @@ func (s *server) data() string { return filepath.Join(s.dir, "data") }
 // credentials are taken from the files of the first start; only the addresses
 // are new.
 func (l *Launch) start(ctx context.Context, dir string, seeded bool) (*server, error) {
-	s := &server{dir: dir, exited: make(chan struct{})}
+	s := &server{dir: dir, rest: l.rest, exited: make(chan struct{})}
 	world, keys := filepath.Join(dir, "world.json"), filepath.Join(dir, "keys.ndjson")
 	here := world
 	args := []string{"dev", "--data", s.data(), "--http", "127.0.0.1:0"}
@@ -190,11 +196,11 @@ func (s *server) kill() {
 	<-s.exited
 }
 
-// settle waits until the server uses less than 3 % of a core for a second, at
+// settle waits until the server uses less than 3 % of a core for Launch.rest, at
 // most patience. It reports the CPU seconds used meanwhile and whether the
 // server came to rest.
 func (s *server) settle(ctx context.Context, patience time.Duration) (cpu float64, idle bool, err error) {
-	const step = 250 * time.Millisecond
+	step := s.rest / 4
 	t := time.NewTicker(step)
 	defer t.Stop()
 	begin := s.cpu()

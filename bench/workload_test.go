@@ -121,27 +121,27 @@ func TestDigest_SeesEveryGrantedValueAndNoOther(t *testing.T) {
 		from = ends[i]
 	}
 	sent := sentDigest(IoT, vals, ends, false)
-	if readDigest(IoT, full) != sent {
+	if readDigest(IoT, full, false) != sent {
 		t.Fatal("equal row, other digest")
 	}
 	meta := append([]value{{name: []byte("id"), text: []byte("1")}}, full...)
 	meta = append(meta, value{name: []byte("source"), text: []byte("x")})
-	if readDigest(IoT, meta) != sent {
+	if readDigest(IoT, meta, false) != sent {
 		t.Error("row id and source change the digest")
 	}
 	for i := range full {
 		other := append([]value(nil), full...)
 		other[i].text = append([]byte("x"), other[i].text...)
-		if readDigest(IoT, other) == sent {
+		if readDigest(IoT, other, false) == sent {
 			t.Errorf("changed %s, same digest", iotFields[i])
 		}
-		if readDigest(IoT, append(append([]value(nil), full[:i]...), full[i+1:]...)) == sent {
+		if readDigest(IoT, append(append([]value(nil), full[:i]...), full[i+1:]...), false) == sent {
 			t.Errorf("missing %s, same digest", iotFields[i])
 		}
 	}
 	null := append([]value(nil), full...)
 	null[4] = value{name: []byte("quality"), text: []byte("null"), null: true}
-	if readDigest(IoT, null) != sentDigest(IoT, vals, ends, true) {
+	if readDigest(IoT, null, false) != sentDigest(IoT, vals, ends, true) {
 		t.Error("a withheld field shown as null should equal one left out")
 	}
 }

@@ -10,7 +10,7 @@ const (
 	UnknownField = "unknown-field" // a name the dataset does not have
 	Nested       = "nested"        // an object or array as value, or too deep
 	Number       = "number"        // a number against JSON's grammar
-	TooLong      = "too-long"      // a line over MaxLine
+	TooLong      = "too-long"      // a line over MaxLine, or rows with far more fields than bytes
 	Empty        = "empty"         // nothing but white space
 )
 

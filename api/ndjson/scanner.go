@@ -1,5 +1,11 @@
 package ndjson
 
+// freeCells is how many cells a batch may have beyond one for each byte
+// scanned. A cell is far larger than the comma that an absent value costs its
+// sender, so without a bound a small body could ask for a lot of memory. Two
+// named fields a row pay for all 63 cells of the widest row.
+const freeCells = 1 << 16
+
 // Scanner scans the sections of one batch. The zero value is ready; it is
 // reusable and belongs to one goroutine.
 //
@@ -9,13 +15,17 @@ package ndjson
 type Scanner struct {
 	f *Fields
 
-	// The section: rows are vals[base:base+n*stride]. Cells beyond are stale.
+	// The section: row r is vals[base+r*pitch:][:stride]. Cells beyond are stale.
 	vals    [][]byte
 	base, n int
-	stride  int
+	stride  int // slots
+	pitch   int // cells from row to row; more than stride while late fields come
 	high    int // cells of vals used since Reset, to be dropped by it
 	nums    []uint8
 	numBase int
+
+	cells int // of earlier sections since Reset
+	bytes int // scanned since Reset
 
 	// tok[k] is the name expected at place k. For k < stride it is the name of
 	// slot k; beyond, it is what an earlier section of the same Fields had.
@@ -31,8 +41,9 @@ type Scanner struct {
 // it, and no scanned line is referred to any more.
 func (s *Scanner) Reset() {
 	clear(s.vals[:min(s.high, len(s.vals))])
-	s.base, s.n, s.stride, s.high = 0, 0, 0, 0
+	s.base, s.n, s.stride, s.pitch, s.high = 0, 0, 0, 0, 0
 	s.nums, s.numBase = s.nums[:0], 0
+	s.cells, s.bytes = 0, 0
 	s.arena = s.arena[:0]
 	s.slotOf = [MaxFields]uint8{}
 }
@@ -40,8 +51,9 @@ func (s *Scanner) Reset() {
 // Begin starts a section of the dataset f. Earlier sections stay valid until
 // Reset.
 func (s *Scanner) Begin(f *Fields) {
-	s.base += s.n * s.stride
-	s.n, s.stride = 0, 0
+	s.base += s.n * s.pitch
+	s.cells += s.n * s.pitch
+	s.n, s.stride, s.pitch = 0, 0, 0
 	s.numBase = len(s.nums)
 	s.slotOf = [MaxFields]uint8{}
 	if f != s.f {
@@ -53,6 +65,13 @@ func (s *Scanner) Begin(f *Fields) {
 // len(fields), nil for absent. It stays valid until Reset, unless rows are
 // added to it. fields holds the number of each slot's field.
 func (s *Scanner) Section() (fields []uint8, vals [][]byte, n int) {
+	if s.pitch > s.stride {
+		v := s.vals[s.base:]
+		for r := 1; r < s.n; r++ {
+			copy(v[r*s.stride:(r+1)*s.stride], v[r*s.pitch:])
+		}
+		s.pitch = s.stride
+	}
 	e := s.base + s.n*s.stride
 	return s.nums[s.numBase:len(s.nums):len(s.nums)], s.vals[s.base:e:e], s.n
 }
@@ -70,8 +89,11 @@ func (s *Scanner) Row(line []byte) *Error {
 	if line[i] != '{' {
 		return fail(Malformed, nil, i)
 	}
-	s.room((s.n+1)*s.stride, s.n*s.stride)
-	row := s.vals[s.base+s.n*s.stride:][:s.stride]
+	s.bytes += len(line)
+	if !s.room(s.pitch, s.n*s.pitch) {
+		return fail(TooLong, nil, 0)
+	}
+	row := s.vals[s.base+s.n*s.pitch:][:s.stride]
 	i++
 	var seen uint64
 	k := 0 // the place of the next name
@@ -83,8 +105,10 @@ func (s *Scanner) Row(line []byte) *Error {
 				i = e
 				slot = k
 				if k >= s.stride {
-					slot = s.slot(int(s.tokIdx[k]))
-					row = s.vals[s.base+s.n*s.stride:][:s.stride]
+					if slot = s.slot(int(s.tokIdx[k])); slot < 0 {
+						return fail(TooLong, nil, i)
+					}
+					row = s.vals[s.base+s.n*s.pitch:][:s.stride]
 				}
 				goto value
 			}
@@ -100,8 +124,10 @@ func (s *Scanner) Row(line []byte) *Error {
 				return err
 			}
 			i = next
-			slot = s.slot(idx)
-			row = s.vals[s.base+s.n*s.stride:][:s.stride]
+			if slot = s.slot(idx); slot < 0 {
+				return fail(TooLong, nil, i)
+			}
+			row = s.vals[s.base+s.n*s.pitch:][:s.stride]
 		}
 	value:
 		if seen>>slot&1 != 0 {
@@ -190,35 +216,53 @@ func (s *Scanner) fail(code string, slot, at int) *Error {
 	return fail(code, []byte(s.f.names[s.tokIdx[slot]]), at)
 }
 
-// room makes the section need cells long and keeps the first keep of them.
-func (s *Scanner) room(need, keep int) {
+// room makes space for the rows so far and one more at the given pitch, and
+// keeps the first keep cells. It refuses to pass the batch's share of memory.
+func (s *Scanner) room(pitch, keep int) bool {
+	need := (s.n + 1) * pitch
+	if s.cells+need > s.bytes+freeCells {
+		return false
+	}
 	if s.base+need > s.high {
 		s.high = s.base + need
 	}
 	if s.high <= len(s.vals) {
-		return
+		return true
 	}
 	// Earlier sections keep the old array, which they alone use from now on.
 	v := make([][]byte, 1024+2*max(need, len(s.vals)))
 	copy(v, s.vals[s.base:s.base+keep])
 	s.vals, s.base, s.high = v, 0, need
+	return true
 }
 
-// slot returns the slot of the field with the given index, adding it to the
-// section and widening the rows so far, the current one included.
+// slot returns the slot of the field with the given index. If the section has
+// none yet, it widens the rows so far, the current one included: at first to
+// what is needed, later to twice that, so that a section with fields that come
+// late is moved a few times only. It returns -1 if there is no memory for it.
 func (s *Scanner) slot(idx int) int {
 	if k := s.slotOf[idx]; k != 0 {
 		return int(k) - 1
 	}
 	old := s.stride
-	n := s.n + 1 // the current row moves too, stale cells and all
-	s.stride++
-	s.room(n*s.stride, n*old)
-	v := s.vals[s.base : s.base+n*s.stride]
-	for r := n - 1; r >= 0; r-- {
-		copy(v[r*s.stride:r*s.stride+old], v[r*old:r*old+old])
-		v[r*s.stride+old] = nil
+	if old == s.pitch {
+		n, pitch := s.n+1, old+1 // the current row moves too, stale cells and all
+		if s.n > 0 {
+			pitch = min(2*old+1, MaxFields)
+		}
+		if !s.room(pitch, n*old) {
+			return -1
+		}
+		v := s.vals[s.base : s.base+n*pitch]
+		for r := n - 1; r > 0; r-- {
+			copy(v[r*pitch:r*pitch+old], v[r*old:r*old+old])
+		}
+		s.pitch = pitch
 	}
+	for r := range s.n + 1 {
+		s.vals[s.base+r*s.pitch+old] = nil
+	}
+	s.stride++
 	s.slotOf[idx] = uint8(s.stride)
 	s.nums = append(s.nums, s.f.numbers[idx])
 	s.tok[old], s.tokIdx[old] = s.f.tokens[idx], uint8(idx)

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"pgregory.net/rapid"
 )
 
 var abc = NewFields([]string{"a", "b", "c", "field_long_name"}, []uint8{1, 2, 3, 40})
@@ -229,6 +231,58 @@ func TestScanner_SectionsLastUntilReset(t *testing.T) {
 				t.Fatal("Reset keeps a reference to a line")
 			}
 		}
+	}
+}
+
+func TestScanner_ASmallBodyCannotAskForMuchMemory(t *testing.T) {
+	var names []string
+	for i := range 63 {
+		names = append(names, fmt.Sprintf("f%d", i))
+	}
+	f := NewFields(names, make([]uint8, 63))
+	var s Scanner
+	body := 0
+	send := func(l string) *Error { body += len(l); return s.Row([]byte(l)) }
+	var err *Error
+	for range 200 {
+		s.Begin(f)
+		for r := 0; r < 5000 && err == nil; r++ {
+			err = send("{}")
+		}
+		for i := 0; i < 63 && err == nil; i++ {
+			err = send(`{"` + names[62-i] + `":1}`)
+		}
+		if err != nil {
+			break
+		}
+		s.Section()
+	}
+	if err == nil || err.Code != TooLong {
+		t.Fatalf("%d bytes scanned: %v", body, err)
+	}
+	if len(s.vals) > 3*(body+freeCells) {
+		t.Fatalf("%d cells for %d bytes", len(s.vals), body)
+	}
+	// Many rows with few of many fields are no such thing.
+	s.Reset()
+	s.Begin(f)
+	for r := range 20000 {
+		if err := s.Row([]byte(fmt.Sprintf(`{"f%d":"some short text, say a name","f%d":"some short text, say a name"}`, r%63, (r+7)%63))); err != nil {
+			t.Fatal(r, err)
+		}
+	}
+	fields, vals, n := s.Section()
+	if len(fields) != 63 || n != 20000 || len(vals) != 63*n {
+		t.Fatal(len(fields), n, len(vals))
+	}
+	filled := 0
+	for _, v := range vals {
+		if v != nil {
+			filled++
+		}
+	}
+	if filled != 2*n {
+		t.Fatalf("%d values of %d", filled, 2*n)
 	}
 }
 
@@ -516,6 +570,46 @@ func FuzzStrict(f *testing.F) {
 		var h Header
 		if IsHeader(b) && ParseHeader(b, &h) == nil && (Strict(b, 1) != nil || len(h.Key) == 0 || len(h.Dataset) == 0) {
 			t.Fatalf("header %q accepted", b)
+		}
+	})
+}
+
+func TestScanner_AnyRowsAnyOrder(t *testing.T) {
+	var names []string
+	var nums []uint8
+	for i := range 63 {
+		names, nums = append(names, fmt.Sprintf("f%d", i)), append(nums, uint8(63-i))
+	}
+	f := NewFields(names, nums)
+	var s Scanner
+	rapid.Check(t, func(t *rapid.T) {
+		if rapid.Bool().Draw(t, "reset") {
+			s.Reset()
+		}
+		s.Begin(f)
+		var want []map[uint8]string
+		row := rapid.SliceOfNDistinct(rapid.IntRange(0, 62), 0, 63, rapid.ID[int])
+		for _, fs := range rapid.SliceOfN(row, 0, 40).Draw(t, "rows") {
+			m := map[uint8]string{}
+			line := "{"
+			for i, x := range fs {
+				if i > 0 {
+					line += ","
+				}
+				v := fmt.Sprintf("%d.%d", len(want), x)
+				m[nums[x]] = v
+				line += fmt.Sprintf(`"%s":%s`, names[x], v)
+			}
+			if err := s.Row([]byte(line + "}")); err != nil {
+				t.Fatal(err)
+			}
+			want = append(want, m)
+			if rapid.IntRange(0, 9).Draw(t, "look") == 0 {
+				s.Section()
+			}
+		}
+		if got := section(&s); !reflect.DeepEqual(got, want) {
+			t.Fatalf("got %v, want %v", got, want)
 		}
 	})
 }

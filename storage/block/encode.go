@@ -61,16 +61,15 @@ var scratches = sync.Pool{New: func() any { return new(scratch) }}
 // The values together may have up to MaxColumn bytes, and n is at most MaxRows.
 func AppendColumn(dst []byte, vals [][]byte, off, stride, n int, h *Hint) []byte {
 	first, missing, same := -1, 0, true
+	var f []byte
 	for i, j := 0, off; i < n; i, j = i+1, j+stride {
 		v := vals[j]
 		if v == nil {
 			missing++
-			continue
-		}
-		if first < 0 {
-			first = j
-		} else if same {
-			same = string(v) == string(vals[first])
+		} else if first < 0 {
+			first, f = j, v
+		} else if same && (len(v) != len(f) || string(v) != string(f)) {
+			same = false
 		}
 	}
 	if first < 0 {
@@ -90,7 +89,7 @@ func AppendColumn(dst []byte, vals [][]byte, off, stride, n int, h *Hint) []byte
 		}
 	}
 	if same {
-		dst = append(dst, vals[first]...)
+		dst = append(dst, f...)
 		dst[at] = tag | kindConst
 		return compress(dst, at, nil)
 	}

@@ -217,7 +217,7 @@ func (l *ledger) trespass(ctx context.Context, s *session, c *conn, n int) error
 	a := &l.accounts[n%len(l.accounts)]
 	var q query
 	as := s
-	switch n % 4 {
+	switch n % 5 {
 	case 0: // a filter on a field without a grant to read
 		for i := 0; !a.Withholds(); i++ {
 			if i == len(l.accounts) {
@@ -234,19 +234,53 @@ func (l *ledger) trespass(ctx context.Context, s *session, c *conn, n int) error
 	case 2: // no token
 		as = &session{base: s.base}
 		q = query{account: a, dataset: l.kind.Dataset()}
-	default: // a dataset outside the agreement
+	case 3: // a dataset outside the agreement
 		q = query{account: a, dataset: "ds_credentials"}
+	default: // a delivery with another member's key
+		if len(l.accounts) < 2 {
+			return nil
+		}
+		return l.forge(ctx, s, c, &Account{ConID: a.ConID, Key: l.accounts[(n+1)%len(l.accounts)].Key})
 	}
 	ans, err := as.get(ctx, c, &q)
 	if err != nil {
 		return fmt.Errorf("probe: %w", err)
 	}
-	l.found.probes.Add(1)
-	switch {
-	case ans.status/100 == 2:
-		l.found.unauthorised.Add(1)
-	case ans.status == http.StatusTooManyRequests || ans.status >= 500:
-		l.found.undecided.Add(1)
-	}
+	l.found.refusal(ans.status, ans.status/100 == 2)
 	return nil
+}
+
+// forge delivers one row that must be refused.
+func (l *ledger) forge(ctx context.Context, s *session, c *conn, a *Account) error {
+	b := &batch{rows: 1, sections: []section{{rows: 1}}}
+	b.body = appendHeader(nil, a, l.kind)
+	b.body = append(b.body, `{"`+l.kind.Fields()[1]+`":"2026-01-01"}`+"\n"...)
+	ans, err := s.bulk(ctx, c, b, "")
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	accepted := false
+	if err == nil && ans.status == http.StatusOK {
+		var r receipt
+		r, err = judge(ans.body, b)
+		accepted = r.accepted > 0
+	}
+	if err != nil {
+		l.found.probes.Add(1)
+		l.found.undecided.Add(1)
+		return nil
+	}
+	l.found.refusal(ans.status, accepted)
+	return nil
+}
+
+// refusal counts the answer to a request that had to be refused.
+func (f *findings) refusal(status int, succeeded bool) {
+	f.probes.Add(1)
+	switch {
+	case succeeded:
+		f.unauthorised.Add(1)
+	case status == http.StatusTooManyRequests || status >= 500:
+		f.undecided.Add(1)
+	}
 }

@@ -67,12 +67,13 @@ func TestDrive_FindsWhatIsWrong(t *testing.T) {
 		fault              string
 		lost, unauthorised bool
 	}{
-		{"lose", true, false},   // an acknowledged row is gone
-		{"change", true, false}, // a value is another
-		{"leak", false, true},   // a withheld field is shown
-		{"filter", false, true}, // a filter on a withheld field is answered
-		{"anykey", false, true}, // any Member Key opens
-		{"open", false, true},   // no token needed
+		{"lose", true, false},      // an acknowledged row is gone
+		{"change", true, false},    // a value is another
+		{"leak", false, true},      // a withheld field is shown
+		{"filter", false, true},    // a filter on a withheld field is answered
+		{"anykey", false, true},    // any Member Key opens
+		{"anywriter", false, true}, // any Member Key delivers
+		{"open", false, true},      // no token needed
 	} {
 		d, _, err := driveFake(t, Tx, Grouped, c.fault, false)
 		if err != nil {

@@ -114,7 +114,7 @@ func (f *fake) bulk(w http.ResponseWriter, r *http.Request) {
 		if head.Con_id == "" {
 			return
 		}
-		if f.keys[head.Con_id] != head.Key || f.fault == "refuse" && section == 0 {
+		if f.keys[head.Con_id] != head.Key && f.fault != "anywriter" || f.fault == "refuse" && section == 0 {
 			fmt.Fprintf(&out, `{"section":%d,"con_id":%q,"status":403,"type":"/problems/denied","title":"field not in agreement","field":"quality","row":2}`+"\n", section, head.Con_id)
 		} else {
 			at := head.Con_id + "/" + head.Dataset

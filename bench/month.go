@@ -14,7 +14,7 @@ import (
 // the default load.
 type MonthOptions struct {
 	Readers    int  // in flight; 16 if 0. One reader alone is measured too.
-	Reads      int  // 20,000 if 0; a tenth of it by the single reader
+	Reads      int  // 8,000 if 0, which stays within a server's burst limit; a tenth by the single reader
 	Unfiltered bool // leave out the filter on the time
 }
 
@@ -30,7 +30,7 @@ func Month(ctx context.Context, l Launch, o IngestOptions, m MonthOptions, out, 
 		m.Readers = 16
 	}
 	if m.Reads == 0 {
-		m.Reads = 20_000
+		m.Reads = 8_000
 	}
 	var rs []ReadResult
 	err := loaded(ctx, &l, &o, func(s *server, _ *nursery, _ *Result, led *ledger) (*server, error) {
@@ -40,11 +40,12 @@ func Month(ctx context.Context, l Launch, o IngestOptions, m MonthOptions, out, 
 		}
 		for _, part := range []struct{ readers, reads int }{{m.Readers, m.Reads}, {1, max(1, m.Reads/10)}} {
 			rd := s.reading()
-			rows, err := led.months(ctx, se, part.readers, part.reads, !m.Unfiltered, &rd.latency)
+			rows, limited, err := led.months(ctx, se, part.readers, part.reads, !m.Unfiltered, &rd.latency)
 			if err != nil {
 				return nil, err
 			}
 			r := rd.result("month", o.Kind, part.readers, int64(part.reads), rows, fmt.Sprintf("filter on time %v", !m.Unfiltered))
+			r.PutOff = limited
 			r.take(&led.found)
 			rs = append(rs, r)
 		}
@@ -53,11 +54,11 @@ func Month(ctx context.Context, l Launch, o IngestOptions, m MonthOptions, out, 
 	return finish(rs, err, out, js)
 }
 
-func (l *ledger) months(ctx context.Context, s *session, readers, reads int, filtered bool, latency *histogram) (int64, error) {
+func (l *ledger) months(ctx context.Context, s *session, readers, reads int, filtered bool, latency *histogram) (read, limited int64, err error) {
 	members := l.members()
-	var next, rows atomic.Int64
+	var next, rows, putOff atomic.Int64
 	hists := make([]histogram, readers)
-	err := s.gather(ctx, readers, func(ctx context.Context, w int, c *conn) error {
+	err = s.gather(ctx, readers, func(ctx context.Context, w int, c *conn) error {
 		r := rng(uint64(w) + 1)
 		q := query{dataset: l.kind.Dataset()}
 		if filtered {
@@ -75,6 +76,13 @@ func (l *ledger) months(ctx context.Context, s *session, readers, reads int, fil
 			q.account = &l.accounts[m]
 			start := time.Now()
 			a, err := s.get(ctx, c, &q)
+			for err == nil && a.status == http.StatusTooManyRequests {
+				putOff.Add(1)
+				if err = pause(ctx, a.retryAfter); err == nil {
+					start = time.Now()
+					a, err = s.get(ctx, c, &q)
+				}
+			}
 			if err != nil {
 				return fmt.Errorf("read: %w", err)
 			}
@@ -104,5 +112,5 @@ func (l *ledger) months(ctx context.Context, s *session, readers, reads int, fil
 	for w := range hists {
 		latency.merge(&hists[w])
 	}
-	return rows.Load(), err
+	return rows.Load(), putOff.Load(), err
 }

@@ -26,7 +26,7 @@ type ReadResult struct {
 	Lost                 int64   `json:"lost"`
 	Unauthorised         int64   `json:"unauthorised"`
 	ComparedRows         int64   `json:"compared_rows"`
-	BytesPerRow          float64 `json:"answer_bytes_per_row,omitempty"`
+	PutOff               int64   `json:"put_off"` // answers 429: the rate is then the limit's, not the server's
 	Context              Context `json:"context"`
 }
 
@@ -64,6 +64,9 @@ func (r *ReadResult) print(w io.Writer) {
 	fmt.Fprintf(w, "%-10s %s, %d readers: %d reads of %.0f rows, %.0f reads/s, %.0f rows/s, server %.1f µs a read (%.3f s/M rows), client %.1f µs, p50 %.2f ms, p99 %.2f ms, %.0f MiB; %d rows compared, lost %d, unauthorised %d\n",
 		r.Scenario, r.Workload, r.Readers, r.Reads, float64(r.Rows)/float64(max(r.Reads, 1)), r.ReadsRate, r.RowsRate,
 		r.ServerMicrosPerRead, r.ServerCPUSecondsPerM, r.ClientMicrosPerRead, r.P50Ms, r.P99Ms, r.ResidentMiB, r.ComparedRows, r.Lost, r.Unauthorised)
+	if r.PutOff > 0 {
+		fmt.Fprintf(w, "%-10s %d reads were put off by the server's rate limit: the rate above is the limit's\n", "", r.PutOff)
+	}
 }
 
 // finish prints and writes read results and gives the verdict.

@@ -96,7 +96,7 @@ func (b *benchReadback) Run() error {
 type benchMonth struct {
 	benchLoad
 	Readers    int  `default:"16" help:"Readers in flight; a single one is measured after."`
-	Reads      int  `default:"20000" help:"Reads in all."`
+	Reads      int  `default:"8000" help:"Reads in all; many more meet the server's rate limit."`
 	Unfiltered bool `help:"Read without a filter on the time."`
 }
 

@@ -218,14 +218,15 @@ func Show(uid pds.UID, j *pds.Journal, e *pds.AuditEntry, cat *schema.Catalogue)
 	return s
 }
 
-// Seal closes an export: Bytes and SHA256 are of everything before it. Entry
-// is the journal record whose purpose is "sha256:" and that digest, Proof
-// places a chain value of the journal in the log.
+// Seal closes a file: Bytes and SHA256 are of everything before it. Entries
+// are the journal records after those of the file; the last one is that of
+// the export, whose purpose is "sha256:" and the digest. Proof places a chain
+// value of the journal in the log.
 type Seal struct {
-	Bytes  Num    `json:"bytes"`
-	SHA256 string `json:"sha256"`
-	Entry  *Entry `json:"entry,omitempty"`
-	Proof  *Proof `json:"proof,omitempty"`
+	Bytes   Num     `json:"bytes"`
+	SHA256  string  `json:"sha256"`
+	Entries []Entry `json:"entries,omitempty"`
+	Proof   *Proof  `json:"proof,omitempty"`
 }
 
 // Proof places the chain value Head, after record Sequence, in the log. Before

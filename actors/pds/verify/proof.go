@@ -71,13 +71,15 @@ func (c *checker) content() {
 	if s.SHA256 != hex.EncodeToString(sum[:]) {
 		c.fault("seal", "the content differs from what was exported (SHA-256)")
 	}
-	if s.Entry == nil {
+	if len(s.Entries) == 0 {
 		c.note("the journal in the file has no entry that names this export: its records rest on the file's own digest")
 		return
 	}
 	before := len(c.Faults)
-	c.entry = pds.AuditEntry{}
-	c.journal(s.Entry)
+	for i := range s.Entries {
+		c.entry = pds.AuditEntry{}
+		c.journal(&s.Entries[i])
+	}
 	if len(c.Faults) > before {
 		return
 	}

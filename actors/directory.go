@@ -2,128 +2,327 @@ package actors
 
 import (
 	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
 
 	"holdfast/actors/pds"
 	"holdfast/actors/pds/schema"
+	"holdfast/cluster"
+	"holdfast/storage"
+	"holdfast/storage/seal"
 )
+
+// Config is what a Directory needs. Now and IdleAfter have defaults.
+type Config struct {
+	Host      *cluster.Host
+	Machine   *pds.Machine
+	Barrier   seal.Barrier
+	Catalogue *schema.Catalogue
+	Log       *slog.Logger
+	Now       func() time.Time
+	IdleAfter time.Duration // a member's actor is put away after this; default 30 s
+	CachesOff bool          // open every bundle anew: a test's way to compare
+	SignLog   func(text []byte) ([]byte, error)
+	LogKey    string // verifier key of the transparency log
+}
+
+// Directory is the only way to a member: it finds the member's actor, or
+// wakes it, and hands it one message per request.
+type Directory struct {
+	seal.Redacted
+	cfg    Config
+	env    seal.Env
+	dk     seal.Secret
+	pepper seal.Secret
+	cache  seal.Secret // keys the hash that finds opened bundles
+	sys    *actor.ActorSystem
+	lanes  [lanes]*actor.PID
+	names  [nameShards]nameShard
+	unlock unlockKey
+	stop   chan struct{}
+	done   sync.WaitGroup
+	closed atomic.Bool
+	log    *logger
+	outbox *outbox
+	Counts Counters
+}
+
+// Counters are totals since start, for metrics. None says whose.
+type Counters struct {
+	Activations, Passivations, Refused, Conflicts, Busy atomic.Uint64
+	SectionsStored, RowsStored, RowsRead                atomic.Uint64
+}
+
+const (
+	lanes      = 16
+	nameShards = 64
+	maxWaiting = 256 // requests waiting for one member; more are told busy
+)
+
+type nameShard struct {
+	mu sync.RWMutex
+	m  map[pds.UID]*handle
+}
+
+// handle leads to an active member. A sender enters, sends and leaves; the
+// lane closes it and waits until nobody is inside before it retires the
+// actor, so that no message is behind the last one the actor reads.
+type handle struct {
+	uid     pds.UID
+	id      pds.MemberID
+	shard   cluster.ShardID
+	pid     *actor.PID
+	inside  atomic.Int32
+	closed  atomic.Bool
+	waiting atomic.Int32
+	used    atomic.Int64 // Unix milliseconds
+}
+
+func (h *handle) enter() bool {
+	h.inside.Add(1)
+	if h.closed.Load() {
+		h.inside.Add(-1)
+		return false
+	}
+	return true
+}
+
+func (h *handle) leave() { h.inside.Add(-1) }
+
+// New starts a Directory on an open host.
+func New(cfg Config) *Directory {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.IdleAfter == 0 {
+		cfg.IdleAfter = 30 * time.Second
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
+	d := &Directory{cfg: cfg, env: cfg.Barrier.Env, dk: cfg.Barrier.DK(), pepper: cfg.Barrier.Pepper(),
+		cache: seal.RandomSecret(), stop: make(chan struct{})}
+	for i := range d.names {
+		d.names[i].m = map[pds.UID]*handle{}
+	}
+	d.sys = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
+		// protoactor prints messages, panic values and identities; none of
+		// that may be logged. What matters is logged by our own code.
+		return slog.New(slog.NewTextHandler(io.Discard, nil))
+	}))
+	// Ids count from 1 in every process; a late reply to a former process
+	// could reach the wrong member (evidence/actors.md, section 4).
+	d.sys.ProcessRegistry.SequenceID = rand.Uint64() >> 1
+	for i := range d.lanes {
+		d.lanes[i] = d.sys.Root.Spawn(actor.PropsFromProducer(func() actor.Actor {
+			return &lane{d: d, retiring: map[pds.UID]*retirement{}}
+		}))
+	}
+	d.log = newLogger(d)
+	d.outbox = newOutbox(d)
+	d.done.Add(1)
+	go d.sweep()
+	return d
+}
+
+// Close puts every member away and stops. The host must still be open.
+func (d *Directory) Close() {
+	if d.closed.Swap(true) {
+		return
+	}
+	close(d.stop)
+	d.done.Wait()
+	d.outbox.close()
+	d.log.close()
+	for _, l := range d.lanes {
+		_ = d.sys.Root.StopFuture(l).Wait()
+	}
+	d.sys.Shutdown()
+	d.unlock.wipe()
+	d.dk.Wipe()
+	d.pepper.Wipe()
+}
+
+// sweep asks the lanes to put idle members away.
+func (d *Directory) sweep() {
+	defer d.done.Done()
+	every := min(d.cfg.IdleAfter/4, 2*time.Second)
+	t := time.NewTicker(max(every, 10*time.Millisecond))
+	defer t.Stop()
+	for {
+		select {
+		case <-d.stop:
+			return
+		case <-t.C:
+			d.SweepNow()
+		}
+	}
+}
+
+// SweepNow looks for idle members and stale keys at once.
+func (d *Directory) SweepNow() {
+	for _, l := range d.lanes {
+		d.sys.Root.Send(l, sweep{})
+	}
+}
+
+// Active is how many members have an actor now.
+func (d *Directory) Active() int {
+	n := 0
+	for i := range d.names {
+		s := &d.names[i]
+		s.mu.RLock()
+		n += len(s.m)
+		s.mu.RUnlock()
+	}
+	return n
+}
+
+// MemberID is the storage id of a member.
+func (d *Directory) MemberID(u pds.UID) pds.MemberID {
+	return seal.HMAC16(&d.dk, d.env, "member", be32(uint32(u)))
+}
+
+// LinkID is the storage id of a member's link to a connection: what
+// Statement.Conn must hold.
+func (d *Directory) LinkID(u pds.UID, n pds.NID) pds.LinkID {
+	return seal.HMAC16(&d.dk, d.env, "link", be32(uint32(u)), be32(uint32(n)))
+}
+
+// Catalogue is the dataset catalogue in force.
+func (d *Directory) Catalogue() *schema.Catalogue { return d.cfg.Catalogue }
+
+func (d *Directory) name(u pds.UID) *nameShard { return &d.names[u%nameShards] }
+
+// enter returns the member's handle with the caller inside it.
+func (d *Directory) enter(ctx context.Context, u pds.UID) (*handle, error) {
+	s := d.name(u)
+	for {
+		s.mu.RLock()
+		h := s.m[u]
+		s.mu.RUnlock()
+		if h != nil && h.enter() {
+			return h, nil
+		}
+		if d.closed.Load() {
+			return nil, pds.Refuse(pds.Unavailable, pds.CodeUnavailable)
+		}
+		id := d.MemberID(u)
+		shard := cluster.ShardOf(id)
+		a := &activate{uid: u, id: id, shard: shard, ready: make(chan struct{})}
+		d.sys.Root.Send(d.lanes[int(shard)%lanes], a)
+		select {
+		case <-a.ready:
+		case <-ctx.Done():
+			return nil, pds.Refuse(pds.Unavailable, pds.CodeUnavailable)
+		case <-d.stop:
+			return nil, pds.Refuse(pds.Unavailable, pds.CodeUnavailable)
+		}
+	}
+}
+
+// post sends one message to a member's actor, or says busy at once.
+func (d *Directory) post(ctx context.Context, u pds.UID, c *call) error {
+	h, err := d.enter(ctx, u)
+	if err != nil {
+		return err
+	}
+	defer h.leave()
+	if h.waiting.Add(int32(len(c.works))) > maxWaiting && len(c.works) < maxWaiting {
+		h.waiting.Add(-int32(len(c.works)))
+		d.Counts.Busy.Add(1)
+		return pds.Refuse(pds.Busy, pds.CodeBusy)
+	}
+	h.used.Store(d.cfg.Now().UnixMilli())
+	c.uid = u
+	d.sys.Root.Send(h.pid, c)
+	return nil
+}
+
+// do sends one piece of work and waits for it.
+func (d *Directory) do(ctx context.Context, u pds.UID, w waiter) error {
+	w.begin()
+	if err := d.post(ctx, u, &call{works: []work{w}}); err != nil {
+		return err
+	}
+	select {
+	case <-w.doneC():
+		if e := w.outcome(); e != nil {
+			return e
+		}
+		return nil
+	case <-ctx.Done():
+		return pds.Refuse(pds.Unknown, pds.CodeUnknownOutcome)
+	}
+}
+
+// view reads a consistent snapshot.
+func (d *Directory) view(f func(storage.Reader) error) error { return d.cfg.Host.View(f) }
 
 // Deliver stores sections, each all or nothing, and returns when every one is
 // durable or refused; the outcomes stand in the sections. Sections of one
 // member are decided in their order. The error is for the whole request only
-// (ctx ended, node stopping).
-func (d *Directory) Deliver(ctx context.Context, sections []*Section) error { panic("stub") }
-
-// Read returns one chunk of rows; its audit entry is durable. Repeat with
-// Next until it is nil.
-func (d *Directory) Read(ctx context.Context, r *ReadRequest) (*Chunk, error) { panic("stub") }
-
-// Update changes fields of one record; replayed reports an idempotent repeat.
-func (d *Directory) Update(ctx context.Context, r *ChangeRequest) (replayed bool, err error) {
-	panic("stub")
+// (ctx ended: the outcome of the sections is then unknown and they must not
+// be used again).
+func (d *Directory) Deliver(ctx context.Context, sections []*Section) error {
+	if len(sections) == 0 {
+		return nil
+	}
+	b := &delivery{done: make(chan struct{})}
+	b.left.Store(int32(len(sections)))
+	works := make([]sectionWork, len(sections))
+	// One message per member: gather each member's sections in order.
+	var firsts map[pds.UID]*call
+	if len(sections) > 1 {
+		firsts = make(map[pds.UID]*call, len(sections))
+	}
+	calls := make([]call, 0, len(sections))
+	list := make([]work, len(sections))
+	for i, s := range sections {
+		works[i] = sectionWork{s: s, b: b}
+		if firsts != nil {
+			if c := firsts[s.Caller.UID]; c != nil {
+				c.works = append(c.works, &works[i])
+				continue
+			}
+		}
+		list[i] = &works[i]
+		calls = append(calls, call{uid: s.Caller.UID, works: list[i : i+1 : i+1]})
+		if firsts != nil {
+			firsts[s.Caller.UID] = &calls[len(calls)-1]
+		}
+	}
+	for i := range calls {
+		c := &calls[i]
+		if err := d.post(ctx, c.uid, c); err != nil {
+			var e *pds.Error
+			if !errors.As(err, &e) {
+				e = pds.Refuse(pds.Unavailable, pds.CodeUnavailable)
+			}
+			for _, w := range c.works {
+				w.(*sectionWork).finish(e)
+			}
+		}
+	}
+	select {
+	case <-b.done:
+		return nil
+	case <-ctx.Done():
+		return pds.Refuse(pds.Unknown, pds.CodeUnknownOutcome)
+	}
 }
 
-// Delete hides one record.
-func (d *Directory) Delete(ctx context.Context, r *DeleteRequest) (replayed bool, err error) {
-	panic("stub")
+// delivery counts the sections of a request that are still open.
+type delivery struct {
+	left atomic.Int32
+	done chan struct{}
 }
 
-// RefuseAccess journals a refusal that api found before any of the above
-// could be called (malformed body, unknown dataset ...) for an identified
-// connection: it returns when the entry is durable. The returned error is
-// what to answer: normally refusal itself, or why it could not be journalled,
-// or a wrong key.
-func (d *Directory) RefuseAccess(ctx context.Context, c Caller, m pds.Method, dataset string, instance uint32, refusal *pds.Error) error {
-	panic("stub")
-}
-
-// Catalogue is the dataset catalogue in force.
-func (d *Directory) Catalogue() *schema.Catalogue { panic("stub") }
-
-// --- the member's own side; every call audits as the design says ---
-
-// NewUnlockParams prepares a registration of a new store: KDF and Salt are
-// zero, Store is a fresh store id.
-func (d *Directory) NewUnlockParams(ctx context.Context, session [16]byte) (UnlockParams, error) {
-	panic("stub")
-}
-func (d *Directory) Register(ctx context.Context, r *Registration) (pds.UID, error) { panic("stub") }
-func (d *Directory) UnlockParams(ctx context.Context, s Session) (UnlockParams, error) {
-	panic("stub")
-}
-func (d *Directory) Unlock(ctx context.Context, s Session, nonce, sealed []byte) (*Unlocked, error) {
-	panic("stub")
-}
-func (d *Directory) Lock(ctx context.Context, s Session) error { panic("stub") }
-
-// NoteSignIn journals a sign-in, good or failed.
-func (d *Directory) NoteSignIn(ctx context.Context, uid pds.UID, ok bool) error { panic("stub") }
-
-// Unlocked reports whether the session may read now.
-func (d *Directory) IsUnlocked(ctx context.Context, s Session) bool { panic("stub") }
-
-func (d *Directory) MemberRead(ctx context.Context, s Session, ds *schema.Dataset, instance int, filters []pds.Filter, deleted bool, cur *Cursor) (*Chunk, error) {
-	panic("stub")
-}
-func (d *Directory) MemberCreate(ctx context.Context, s Session, ds *schema.Dataset, instance uint32, fields []uint8, vals [][]byte, n int) (first, last uint64, err error) {
-	panic("stub")
-}
-func (d *Directory) MemberUpdate(ctx context.Context, s Session, ds *schema.Dataset, instance uint32, id uint64, fields []uint8, vals [][]byte) error {
-	panic("stub")
-}
-func (d *Directory) MemberDelete(ctx context.Context, s Session, ds *schema.Dataset, instance uint32, id uint64, hard bool) error {
-	panic("stub")
-}
-func (d *Directory) MemberRestore(ctx context.Context, s Session, ds *schema.Dataset, instance uint32, id uint64) error {
-	panic("stub")
-}
-func (d *Directory) NewInstance(ctx context.Context, s Session, ds *schema.Dataset) (uint32, error) {
-	panic("stub")
-}
-
-// Instances lists which dataset instances hold or may hold data.
-func (d *Directory) Instances(ctx context.Context, s Session) (map[string][]uint32, error) {
-	panic("stub")
-}
-
-// StatementHead needs an unlocked session; LinkID is what Statement.Conn must hold.
-func (d *Directory) StatementHead(ctx context.Context, s Session) (StatementHead, error) {
-	panic("stub")
-}
-func (d *Directory) LinkID(uid pds.UID, nid pds.NID) pds.LinkID { panic("stub") }
-
-func (d *Directory) Approve(ctx context.Context, s Session, c *Consent) (*Approved, error) {
-	panic("stub")
-}
-
-// Change is Approve on a connection that is already approved: same Member
-// Key, new choices or a new version.
-func (d *Directory) Change(ctx context.Context, s Session, c *Consent) (*Approved, error) {
-	panic("stub")
-}
-func (d *Directory) Revoke(ctx context.Context, s Session, c *Consent) (*Approved, error) {
-	panic("stub")
-}
-func (d *Directory) Lift(ctx context.Context, s Session, c *Consent) (*Approved, error) {
-	panic("stub")
-}
-
-// Suspend needs only a signed-in session, not an unlocked one.
-func (d *Directory) Suspend(ctx context.Context, s Session, nid pds.NID) error { panic("stub") }
-
-// Agreements lists connections; without an unlocked session only NID-less
-// states would be known, so it is Locked.
-func (d *Directory) Agreements(ctx context.Context, s Session) ([]AgreementState, error) {
-	panic("stub")
-}
-func (d *Directory) ReceiptOf(ctx context.Context, s Session, nid pds.NID) (*Receipt, error) {
-	panic("stub")
-}
-func (d *Directory) Audit(ctx context.Context, s Session, q AuditQuery) ([]AuditEntry, error) {
-	panic("stub")
-}
-
-// Proof places the member's present head in the log.
-func (d *Directory) Proof(ctx context.Context, s Session) (*LogProof, error) { panic("stub") }
-
-// Directory is the only way to a member.
-type Directory struct{}
+func be32(v uint32) []byte { return []byte{byte(v >> 24), byte(v >> 16), byte(v >> 8), byte(v)} }

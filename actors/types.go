@@ -157,6 +157,10 @@ type Consent struct {
 	Document  []byte
 	Salt      [32]byte
 	Template  []byte // canonical template the document names by hash
+
+	// What the callback tells beside the key.
+	Mydexid      string
+	LinkingToken string
 }
 
 // Approved is the outcome of an approval: the Member Key goes to the

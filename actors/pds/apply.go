@@ -101,6 +101,17 @@ func memberKey(space byte, shard uint8, m MemberID, extra int) []byte {
 // ControlKey is the key of a member's control record.
 func ControlKey(shard uint8, m MemberID) []byte { return memberKey('m', shard, m, 0) }
 
+// ControlPrefix is the prefix of a shard's control records; MemberOf reads
+// whose a member key is.
+func ControlPrefix(shard uint8) []byte { return []byte{'m', shard} }
+
+func MemberOf(key []byte) (m MemberID) {
+	if len(key) >= 18 {
+		copy(m[:], key[2:])
+	}
+	return
+}
+
 // JournalKey is the key of a journal record; seq 0 gives the prefix of all.
 func JournalKey(shard uint8, m MemberID, seq uint64) []byte {
 	k := memberKey('j', shard, m, 8)
@@ -202,14 +213,7 @@ func Load(kv KVReader, shard uint8, id MemberID) (head uint64, chain [32]byte, c
 	if ctl, err = DecodeControl(v); err != nil {
 		return 0, chain, nil, err
 	}
-	err = kv.Scan(JournalKey(shard, id, 0), nil, true, func(k, val []byte) (bool, error) {
-		if len(k) != 26 || len(val) < 32 {
-			return false, ErrCorrupt
-		}
-		head = binary.BigEndian.Uint64(k[18:])
-		copy(chain[:], val[len(val)-32:])
-		return false, nil
-	})
+	head, chain, err = Head(kv, shard, id)
 	return head, chain, ctl, err
 }
 
@@ -338,6 +342,28 @@ func (m *Machine) applyMember(kv KV, shard uint8, index, term uint64, b []byte) 
 				return &Outcome{Code: CodeNotNewest, Head: mem.head}, nil
 			case l.NotAfter != 0 && l.NotAfter*1000 < c.time:
 				return &Outcome{Code: CodeExpired, Head: mem.head}, nil
+			}
+		}
+	}
+
+	// A section that was stored before must not be stored again.
+	for i := range c.ops {
+		o := &c.ops[i]
+		if o.flags&flagIdem == 0 {
+			continue
+		}
+		v, ok, err := kv.Get(idemKey(shard, o.Request))
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			if _, dup := FindIdem(v, o.Section); dup {
+				return &Outcome{Code: CodeReplayed, Head: mem.head}, nil
+			}
+		}
+		for k := range i {
+			if p := &c.ops[k]; p.flags&flagIdem != 0 && p.Request == o.Request && p.Section == o.Section {
+				return &Outcome{Code: CodeReplayed, Head: mem.head}, nil
 			}
 		}
 	}

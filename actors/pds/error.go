@@ -68,6 +68,7 @@ const (
 	CodeMalformed
 	CodeNotNewest
 	CodeNoSuchInstance
+	CodeReplayed
 )
 
 var titles = map[Code]string{
@@ -105,6 +106,7 @@ var titles = map[Code]string{
 	CodeMalformed:           "malformed",
 	CodeNotNewest:           "not the newest version",
 	CodeNoSuchInstance:      "no such instance",
+	CodeReplayed:            "stored before",
 }
 
 // Title is the human sentence of the code, without personal data.

@@ -2,8 +2,12 @@ package pds
 
 import (
 	"encoding/binary"
+	"strconv"
+	"strings"
 
 	"golang.org/x/mod/sumdb/tlog"
+
+	"holdfast/storage/seal"
 )
 
 // applyRegistry applies the commands that concern no store: registry values,
@@ -204,4 +208,42 @@ func appendLeaves(kv KV, shard uint8, ls []Leaf) (int64, error) {
 		size++
 	}
 	return size, kv.Set([]byte{'n', shard}, binary.BigEndian.AppendUint64(nil, uint64(size)))
+}
+
+// CheckpointText is the signed body of a C2SP tlog-checkpoint: origin, size
+// and root hash, a line each.
+func CheckpointText(env seal.Env, size int64, root tlog.Hash) []byte {
+	return []byte(CheckpointOrigin(env) + "\n" + strconv.FormatInt(size, 10) + "\n" + root.String() + "\n")
+}
+
+// CheckpointOrigin names the log of a cluster.
+func CheckpointOrigin(env seal.Env) string { return "holdfast/" + env.String() }
+
+// ParseCheckpoint reads size and root out of a checkpoint, signed or not. It
+// checks no signature.
+func ParseCheckpoint(text []byte) (size int64, root tlog.Hash, err error) {
+	lines := strings.SplitN(string(text), "\n", 4)
+	if len(lines) != 4 {
+		return 0, root, ErrCorrupt
+	}
+	if size, err = strconv.ParseInt(lines[1], 10, 64); err != nil || size < 0 || strconv.FormatInt(size, 10) != lines[1] {
+		return 0, root, ErrCorrupt
+	}
+	if root, err = tlog.ParseHash(lines[2]); err != nil {
+		return 0, root, ErrCorrupt
+	}
+	return size, root, nil
+}
+
+// Head reads only a member's newest sequence and chain value.
+func Head(kv KVReader, shard uint8, id MemberID) (head uint64, chain [32]byte, err error) {
+	err = kv.Scan(JournalKey(shard, id, 0), nil, true, func(k, val []byte) (bool, error) {
+		if len(k) != 26 || len(val) < 32 {
+			return false, ErrCorrupt
+		}
+		head = binary.BigEndian.Uint64(k[18:])
+		copy(chain[:], val[len(val)-32:])
+		return false, nil
+	})
+	return head, chain, err
 }

@@ -1,0 +1,419 @@
+package actors
+
+import (
+	"errors"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"holdfast/actors/pds"
+	"holdfast/cluster"
+	"holdfast/storage"
+	"holdfast/storage/seal"
+)
+
+// work is one operation that waits for its turn at a member.
+type work interface {
+	// prepare decides, and either appends its operations to b and returns
+	// true, or has finished the work by itself and returns false.
+	prepare(m *member, b *pds.Builder) bool
+	// applied is called when its operations are durable, the first as record seq.
+	applied(m *member, seq uint64)
+	// finish ends the work; nil means done.
+	finish(e *pds.Error)
+	// size is a rough upper bound of what prepare appends, bytes.
+	size() int
+}
+
+// waiter is work that somebody waits for.
+type waiter interface {
+	work
+	begin()
+	doneC() <-chan struct{}
+	outcome() *pds.Error
+}
+
+// waited is the waiting half of most works.
+type waited struct {
+	c   chan struct{}
+	err *pds.Error
+}
+
+func (w *waited) begin()                 { w.c = make(chan struct{}) }
+func (w *waited) doneC() <-chan struct{} { return w.c }
+func (w *waited) outcome() *pds.Error    { return w.err }
+func (w *waited) finish(e *pds.Error)    { w.err = e; close(w.c) }
+func (w *waited) size() int              { return 4096 }
+
+// call is the one message that carries work to a member's actor. The member's
+// number is in it, and the actor refuses another's.
+type call struct {
+	uid   pds.UID
+	works []work
+}
+
+// committed brings back the outcome of the command in flight.
+type committed struct {
+	outcome any
+	err     error
+}
+
+// member is the actor of one personal data store. Everything in it is
+// touched by its mailbox goroutine only. The order of effects is decide,
+// append, apply, reply, publish; one command is in flight at a time and what
+// arrives meanwhile goes together into the next.
+type member struct {
+	d      *Directory
+	h      *handle
+	parent *actor.PID
+	self   *actor.PID
+	root   *actor.RootContext
+
+	loaded bool
+	head   uint64
+	chain  [32]byte
+	term   uint64
+	ctl    *pds.Control
+
+	queue   []work
+	taken   []work // scratch of pump
+	flight  []work
+	ops     []int // operations of each work in flight
+	busy    bool
+	retries int
+	single  int   // so many commands take one operation each
+	now     int64 // Unix milliseconds, of the command being built
+
+	links    map[pds.NID]*openLink
+	sessions map[[16]byte]*session
+	keys     *memberKeys
+	tags     map[pds.Tag]*tagState
+	entryKey *entryKey
+	epochs   map[epochField]*seal.Cipher
+	refusals map[refusalKey]*refusalCount
+	scratch  scratch
+}
+
+func memberProps(d *Directory, h *handle, parent *actor.PID) *actor.Props {
+	return actor.PropsFromProducer(func() actor.Actor {
+		return &member{d: d, h: h, parent: parent, root: d.sys.Root}
+	}, actor.WithSupervisor(actor.NewOneForOneStrategy(0, 0, func(any) actor.Directive { return actor.StopDirective })))
+}
+
+func (m *member) Receive(ac actor.Context) {
+	switch msg := ac.Message().(type) {
+	case *actor.Started:
+		m.self = ac.Self()
+	case *call:
+		m.receive(msg)
+	case *committed:
+		m.committed(msg)
+	case sweep:
+		m.dropStale()
+	case retire:
+		if m.busy || len(m.queue) > 0 || m.unlockedNow() {
+			ac.Send(m.parent, &stays{m.h})
+			return
+		}
+		m.wipe()
+		ac.Send(m.parent, &retired{m.h})
+	case *actor.Stopping, *actor.Restarting:
+		m.wipe()
+	}
+}
+
+func (m *member) receive(c *call) {
+	if c.uid != m.h.uid {
+		for _, w := range c.works {
+			w.finish(pds.Refuse(pds.Internal, pds.CodeInternal))
+		}
+		return
+	}
+	m.queue = append(m.queue, c.works...)
+	m.pump()
+}
+
+// end finishes a work and counts it out.
+func (m *member) end(w work, e *pds.Error) {
+	m.h.waiting.Add(-1)
+	w.finish(e)
+}
+
+// pump builds the next command from what waits and proposes it.
+func (m *member) pump() {
+	for !m.busy && len(m.queue) > 0 {
+		if !m.loaded {
+			if e := m.load(); e != nil {
+				m.failAll(e)
+				return
+			}
+		}
+		m.now = m.d.cfg.Now().UnixMilli()
+		b := &m.scratch.builder
+		hint := 160
+		n := 0
+		for _, w := range m.queue {
+			s := w.size()
+			if n > 0 && (m.single > 0 || n >= pds.MaxOps || hint+s > pds.MaxCommandBytes-8192 || repeats(m.queue[:n], w)) {
+				break
+			}
+			hint += s
+			n++
+		}
+		if m.single > 0 {
+			m.single--
+		}
+		b.Begin(m.h.id, m.head, m.term, m.now, hint)
+		m.flight, m.ops = m.flight[:0], m.ops[:0]
+		taken := append(m.taken[:0], m.queue[:n]...)
+		m.queue = append(m.queue[:0], m.queue[n:]...)
+		for _, w := range taken {
+			before := b.Ops()
+			if m.prepare(w, b) {
+				m.flight = append(m.flight, w)
+				m.ops = append(m.ops, b.Ops()-before)
+			}
+		}
+		clear(taken)
+		m.taken = taken[:0]
+		if len(m.flight) == 0 {
+			continue
+		}
+		m.busy = true
+		root, self := m.root, m.self
+		m.d.cfg.Host.Propose(m.h.shard, b.Bytes(), func(out any, err error) {
+			root.Send(self, &committed{out, err})
+		})
+	}
+}
+
+// repeats reports whether an earlier work is the same section of the same
+// request; the later one must then see the outcome of the earlier.
+func repeats(before []work, w work) bool {
+	s, ok := w.(*sectionWork)
+	if !ok || s.s.Request == [16]byte{} {
+		return false
+	}
+	for _, p := range before {
+		if q, ok := p.(*sectionWork); ok && q.s.Request == s.s.Request && q.s.Number == s.s.Number {
+			return true
+		}
+	}
+	return false
+}
+
+// prepare runs a work's decision; a panic in it is that work's internal error
+// and costs nobody else anything.
+func (m *member) prepare(w work, b *pds.Builder) (ok bool) {
+	mark := *b
+	defer func() {
+		if r := recover(); r != nil {
+			*b = mark
+			ok = false
+			m.d.cfg.Log.Error("a member's operation failed", "at", panicPlace())
+			m.loaded = false
+			m.forgetTags()
+			m.end(w, pds.Refuse(pds.Internal, pds.CodeInternal))
+		}
+	}()
+	return w.prepare(m, b)
+}
+
+// load reads the newest state: at activation, and after a conflict.
+func (m *member) load() *pds.Error {
+	term, leader := m.d.cfg.Host.Term(m.h.shard)
+	if !leader {
+		return pds.Refuse(pds.Unavailable, pds.CodeUnavailable)
+	}
+	err := m.d.view(func(r storage.Reader) error {
+		head, chain, ctl, err := pds.Load(r, uint8(m.h.shard), m.h.id)
+		if err != nil {
+			return err
+		}
+		m.head, m.chain, m.ctl = head, chain, ctl
+		return nil
+	})
+	if err != nil {
+		if !errors.Is(err, cluster.ErrStopped) {
+			m.d.cfg.Log.Error("a store could not be loaded", "shard", m.h.shard, "error", err)
+		}
+		return pds.Refuse(pds.Unavailable, pds.CodeUnavailable)
+	}
+	m.term = term
+	m.forgetTags()
+	m.loaded = true
+	return nil
+}
+
+func (m *member) forgetTags() { m.tags = nil }
+
+// tooLong is how often a command is decided again before its callers hear of
+// it.
+const tooLong = 4
+
+func (m *member) committed(c *committed) {
+	flight := m.flight
+	m.busy = false
+	if c.err == nil {
+		if out, ok := c.outcome.(*pds.Outcome); ok {
+			if out.Code == pds.CodeNone {
+				m.retries = 0
+				m.settle(out, flight)
+				m.pump()
+				return
+			}
+			m.again(out.Code, flight)
+			return
+		}
+		if err, ok := c.outcome.(error); ok {
+			c.err = err
+		} else {
+			c.err = cluster.ErrUnknown
+		}
+	}
+	e := refusalOf(c.err)
+	m.loaded = false
+	m.dropOpen()
+	m.flight = nil
+	for _, w := range flight {
+		m.end(w, e)
+	}
+	m.pump()
+}
+
+// settle is steps apply, reply and publish.
+func (m *member) settle(out *pds.Outcome, flight []work) {
+	seq := m.head
+	m.d.log.touch(m.h.id)
+	m.head, m.chain = out.Head, out.Chain
+	if out.Control != nil {
+		m.ctl = out.Control
+		m.consentChanged()
+	}
+	m.flight = nil
+	for i, w := range flight {
+		w.applied(m, seq+1)
+		seq += uint64(m.ops[i])
+		m.end(w, nil)
+	}
+}
+
+// again takes a command that apply refused back to its decision. When only
+// one operation was in it and the state is unchanged, the code is its answer.
+func (m *member) again(code pds.Code, flight []work) {
+	m.d.Counts.Conflicts.Add(1)
+	m.retries++
+	m.loaded = false
+	m.dropOpen()
+	m.flight = nil
+	if code == pds.CodeReplayed {
+		// Some section was stored before: each looks itself up now.
+		for _, w := range flight {
+			if s, ok := w.(*sectionWork); ok {
+				s.lookup = true
+			} else if c, ok := w.(*changeWork); ok {
+				c.lookup = true
+			}
+		}
+	} else if m.retries > tooLong || code != pds.CodeNotNewest && m.retries > 1 && len(flight) == 1 {
+		m.retries = 0
+		e := refusalCode(code)
+		for _, w := range flight {
+			m.end(w, e)
+		}
+		m.pump()
+		return
+	}
+	// One of several may be to blame: decide each alone.
+	m.single = max(m.single, len(flight))
+	m.queue = append(flight[:len(flight):len(flight)], m.queue...)
+	m.pump()
+}
+
+func refusalCode(code pds.Code) *pds.Error {
+	switch code {
+	case pds.CodeNotNewest, pds.CodeUnavailable, pds.CodeReplayed:
+		return pds.Refuse(pds.Unavailable, pds.CodeUnavailable)
+	case pds.CodeAlreadyExists, pds.CodeBadStatement:
+		return pds.Refuse(pds.Conflict, code)
+	case pds.CodeMalformed:
+		return pds.Refuse(pds.Internal, pds.CodeInternal)
+	}
+	return pds.Refuse(pds.Denied, code)
+}
+
+// refusalOf translates the host's errors.
+func refusalOf(err error) *pds.Error {
+	var nl cluster.ErrNotLeader
+	switch {
+	case errors.Is(err, cluster.ErrBusy):
+		return pds.Refuse(pds.Busy, pds.CodeBusy)
+	case errors.Is(err, cluster.ErrDiskReserve):
+		return pds.Refuse(pds.Busy, pds.CodeDiskReserve)
+	case errors.Is(err, cluster.ErrTooLarge):
+		return pds.Refuse(pds.Invalid, pds.CodeTooLarge)
+	case errors.As(err, &nl), errors.Is(err, cluster.ErrStopped):
+		return pds.Refuse(pds.Unavailable, pds.CodeUnavailable)
+	}
+	return pds.Refuse(pds.Unknown, pds.CodeUnknownOutcome)
+}
+
+func (m *member) failAll(e *pds.Error) {
+	q := m.queue
+	m.queue = nil
+	for _, w := range q {
+		m.end(w, e)
+	}
+}
+
+// wipe clears every key this actor holds.
+func (m *member) wipe() {
+	m.dropOpen()
+	if m.keys != nil {
+		m.keys.wipe()
+		m.keys = nil
+	}
+	m.sessions = nil
+	if m.entryKey != nil {
+		m.entryKey.wipe()
+		m.entryKey = nil
+	}
+	m.tags = nil
+	m.loaded = false
+}
+
+// dropOpen forgets opened bundles.
+func (m *member) dropOpen() {
+	for n, l := range m.links {
+		l.wipe()
+		delete(m.links, n)
+	}
+	clear(m.epochs)
+}
+
+// consentChanged drops everything that was derived from the former state.
+func (m *member) consentChanged() {
+	m.dropOpen()
+	if m.keys != nil {
+		m.keys.stale = true
+	}
+}
+
+// Times of what may stay opened (design, section 4).
+const (
+	linkIdle    = 10 * time.Second
+	linkMost    = 60 * time.Second
+	sessionIdle = 10 * time.Minute
+	sessionMost = 60 * time.Minute
+)
+
+func (m *member) dropStale() {
+	now := m.d.cfg.Now().UnixMilli()
+	for n, l := range m.links {
+		if now-l.used > linkIdle.Milliseconds() || now-l.opened > linkMost.Milliseconds() {
+			l.wipe()
+			delete(m.links, n)
+		}
+	}
+	m.expireSessions(now)
+}

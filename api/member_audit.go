@@ -206,7 +206,7 @@ func (m *members) fileMember(c context.Context, s *session) (*verify.Member, err
 
 // receipt answers the receipt of a connection's present consent.
 func (m *members) receipt(ctx *fasthttp.RequestCtx, s *session) error {
-	nid, err := nidOf(ctx, s)
+	nid, err := memberNID(ctx, s)
 	if err != nil {
 		return err
 	}

@@ -183,7 +183,7 @@ func (m *members) approved(ctx *fasthttp.RequestCtx, status int, s *session, con
 // change takes new choices or a newer version of an approved connection. The
 // version may be the one in force or the one that is offered now.
 func (m *members) change(ctx *fasthttp.RequestCtx, s *session) error {
-	nid, err := nidOf(ctx, s)
+	nid, err := memberNID(ctx, s)
 	if err != nil {
 		return err
 	}
@@ -241,7 +241,7 @@ func (m *members) lift(ctx *fasthttp.RequestCtx, s *session) error {
 
 // bare takes a signed act that has no document.
 func (m *members) bare(ctx *fasthttp.RequestCtx, s *session, kind seal.StatementKind, do func(context.Context, actors.Session, *actors.Consent) (*actors.Approved, error)) error {
-	nid, err := nidOf(ctx, s)
+	nid, err := memberNID(ctx, s)
 	if err != nil {
 		return err
 	}
@@ -265,7 +265,7 @@ func (m *members) bare(ctx *fasthttp.RequestCtx, s *session, kind seal.Statement
 
 // suspend stops a connection; it can only deny, so the log-in is enough.
 func (m *members) suspend(ctx *fasthttp.RequestCtx, s *session) error {
-	nid, err := nidOf(ctx, s)
+	nid, err := memberNID(ctx, s)
 	if err != nil {
 		return err
 	}
@@ -325,7 +325,7 @@ func (m *members) agreements(ctx *fasthttp.RequestCtx, s *session) error {
 // agreementOffer shows what a connection offers now, or ?version=, with the
 // choices in force that it still offers.
 func (m *members) agreementOffer(ctx *fasthttp.RequestCtx, s *session) error {
-	nid, err := nidOf(ctx, s)
+	nid, err := memberNID(ctx, s)
 	if err != nil {
 		return err
 	}
@@ -391,7 +391,7 @@ func stillOffered(t *pds.Template, old *pds.Choices) pds.Choices {
 // agreementText renders the text of an approved connection's offer for other
 // choices: {"choices":{...}}, ?version= as above.
 func (m *members) agreementText(ctx *fasthttp.RequestCtx, s *session) error {
-	nid, err := nidOf(ctx, s)
+	nid, err := memberNID(ctx, s)
 	if err != nil {
 		return err
 	}
@@ -413,4 +413,6 @@ func (m *members) agreementText(ctx *fasthttp.RequestCtx, s *session) error {
 }
 
 // addressee names, for the callback, who consented.
-func addressee(c *actors.Consent, mydexid, linking string) { c.Mydexid, c.LinkingToken = mydexid, linking }
+func addressee(c *actors.Consent, mydexid, linking string) {
+	c.Mydexid, c.LinkingToken = mydexid, linking
+}

@@ -418,9 +418,6 @@ func query(ctx *fasthttp.RequestCtx) (url.Values, error) {
 	return q, nil
 }
 
-// systemFilters are the fields that every dataset can be filtered by.
-var systemFilters = []string{"id", "created_timestamp", "updated_timestamp"}
-
 // memberFilters reads filters[field][operator] and filters[field][value], in
 // order of the fields' names.
 func memberFilters(q url.Values, ds *schema.Dataset) ([]pds.Filter, error) {
@@ -429,44 +426,44 @@ func memberFilters(q url.Values, ds *schema.Dataset) ([]pds.Filter, error) {
 		if !strings.HasPrefix(k, "filters[") {
 			continue
 		}
-		name, rest, ok := strings.Cut(k[len("filters["):], "]")
-		if !ok || rest != "[operator]" && rest != "[value]" {
+		name, _, ok := filterName(k)
+		if !ok {
 			return nil, errMalformed.with("filters")
 		}
 		if !slices.Contains(names, name) {
 			names = append(names, name)
 		}
 	}
+	if len(names) > maxFilters {
+		return nil, errMalformed.with("too many filters")
+	}
 	slices.Sort(names)
 	var out []pds.Filter
 	for _, name := range names {
-		f := pds.Filter{Name: name, Value: []byte(q.Get("filters[" + name + "][value]"))}
-		if !slices.Contains(systemFilters, name) {
-			sf, ok := ds.Field(name)
-			if !ok {
-				return nil, pds.Refuse(pds.Invalid, pds.CodeUnknownField).In(ds.Name, shown(name))
-			}
-			f.Field = sf.Number
+		op, value := q["filters["+name+"][operator]"], q["filters["+name+"][value]"]
+		if len(op) != 1 || len(value) != 1 {
+			return nil, fieldProblem(shown(name), "a filter needs one operator and one value")
 		}
-		if !q.Has("filters[" + name + "][value]") {
-			return nil, fieldProblem(shown(name), "filter without a value")
-		}
-		switch q.Get("filters[" + name + "][operator]") {
-		case "=", "":
-			f.Op = pds.Eq
-		case "!=", "<>":
-			f.Op = pds.Ne
-		case "<":
-			f.Op = pds.Lt
-		case "<=":
-			f.Op = pds.Le
-		case ">":
-			f.Op = pds.Gt
-		case ">=":
-			f.Op = pds.Ge
-		default:
+		f := pds.Filter{Name: name, Value: []byte(value[0])}
+		var ok bool
+		if f.Op, ok = operators[op[0]]; !ok {
 			return nil, fieldProblem(shown(name), "operator: = != < <= > >=")
 		}
+		if systemFields[name] {
+			if !digits(value[0]) {
+				return nil, pds.Refuse(pds.Invalid, pds.CodeWrongType).In(ds.Name, name)
+			}
+			out = append(out, f)
+			continue
+		}
+		field, ok := ds.Field(name)
+		if !ok {
+			return nil, pds.Refuse(pds.Invalid, pds.CodeUnknownField).In(ds.Name, shown(name))
+		}
+		if field.Check(f.Value) != nil {
+			return nil, pds.Refuse(pds.Invalid, pds.CodeWrongType).In(ds.Name, name)
+		}
+		f.Field = field.Number
 		out = append(out, f)
 	}
 	return out, nil

@@ -63,7 +63,7 @@ func newSessions(reg Registry, env seal.Env, now func() time.Time) *sessions {
 }
 
 func (t *sessions) issue(ctx context.Context, uid pds.UID, mydexid string) (token string, s *session, err error) {
-	token = secretText("hfs_", t.env)
+	token = secretText("hfm_", t.env)
 	s = &session{digest: Digest(token), checked: t.now()}
 	s.SessionRecord = SessionRecord{UID: uid, Mydexid: mydexid, Env: byte(t.env), Expires: t.now().Add(sessionLife).Unix()}
 	_, _ = rand.Read(s.ID[:])

@@ -270,8 +270,8 @@ func (m *members) reject(ctx *fasthttp.RequestCtx, s *session) error {
 	return nil
 }
 
-// nidOf reads {nid}: a connection's number or the member's own con_id.
-func nidOf(ctx *fasthttp.RequestCtx, s *session) (pds.NID, error) {
+// memberNID reads {nid}: a connection's number or the member's own con_id.
+func memberNID(ctx *fasthttp.RequestCtx, s *session) (pds.NID, error) {
 	return parseNID(param(ctx, "nid"), s)
 }
 

@@ -14,7 +14,7 @@ import (
 )
 
 // ErrCheck says that a scenario ran to its end and found something lost, shown
-// without a grant, or refused that should have been accepted.
+// without a grant, refused that should have been accepted, or over a limit.
 var ErrCheck = errors.New("checks failed")
 
 // Findings count what the checks saw. They may be added to concurrently.

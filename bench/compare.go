@@ -17,6 +17,8 @@ import (
 type CompareOptions struct {
 	Pipe string // path of peerbench's pipe
 	Mode string // its store mode; "block" if empty
+
+	Limit float64 // fail if the server takes more than so many times the pipe's CPU; 0 for no limit
 }
 
 // Comparison is the outcome of alternating runs; figures are medians.
@@ -92,6 +94,10 @@ func Compare(ctx context.Context, l Launch, o IngestOptions, c CompareOptions, o
 		if err := writeJSON(js, r); err != nil {
 			return err
 		}
+	}
+	if c.Limit > 0 && r.Ratio > c.Limit {
+		fmt.Fprintf(out, "failed    the limit is %.2f\n", c.Limit)
+		return ErrCheck
 	}
 	return verdict(rs)
 }

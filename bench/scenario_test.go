@@ -169,6 +169,10 @@ func TestCompare_AlternatesAndDivides(t *testing.T) {
 	if c.Ratio != c.Ours/2 {
 		t.Error("ratio", c.Ratio)
 	}
+	o.Runs, o.Records = 1, 20_000 // enough to take a clock tick of CPU
+	if err := Compare(t.Context(), l, o, CompareOptions{Pipe: pipe, Limit: 1e-9}, &out, nil); !errors.Is(err, ErrCheck) {
+		t.Error("over the limit:", err)
+	}
 }
 
 func TestMedian(t *testing.T) {

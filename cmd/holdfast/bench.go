@@ -34,7 +34,7 @@ type benchLoad struct {
 	Dir         string   `type:"existingdir" help:"Where the temporary directories are made."`
 	Keep        bool     `help:"Leave them behind."`
 	Reseed      bool     `help:"Make a new world for each run instead of copying the first."`
-	ServerArg   []string `name:"server-arg" help:"A further argument for the server."`
+	ServerArg   []string `name:"server-arg" sep:"none" help:"A further argument for the server."`
 	JSON        string   `name:"json" type:"path" help:"File for an object a run."`
 }
 
@@ -120,13 +120,14 @@ func (b *benchIdle) Run() error {
 
 type benchCompare struct {
 	benchLoad
-	Runs int    `default:"5" help:"Runs of each side."`
-	Pipe string `required:"" type:"existingfile" help:"The straw-man's program, peerbench's pipe."`
-	Mode string `enum:"block,segment,record" default:"block" help:"The straw-man's store mode."`
+	Runs  int     `default:"5" help:"Runs of each side."`
+	Pipe  string  `required:"" type:"existingfile" help:"The straw-man's program, peerbench's pipe."`
+	Limit float64 `placeholder:"N" help:"Fail if the server takes more than N times the straw-man's CPU."`
+	Mode  string  `enum:"block,segment,record" default:"block" help:"The straw-man's store mode."`
 }
 
 func (b *benchCompare) Run() error {
 	return b.run(b.Runs, func(ctx context.Context, l bench.Launch, o bench.IngestOptions, js io.Writer) error {
-		return bench.Compare(ctx, l, o, bench.CompareOptions{Pipe: b.Pipe, Mode: b.Mode}, os.Stdout, js)
+		return bench.Compare(ctx, l, o, bench.CompareOptions{Pipe: b.Pipe, Mode: b.Mode, Limit: b.Limit}, os.Stdout, js)
 	})
 }

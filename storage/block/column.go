@@ -40,6 +40,8 @@ type Column struct {
 	tmp   []byte // decompressed body
 	pre   []byte // what all values start and end with, while decoding
 	suf   []byte
+	x     [chunk]int64
+	ents  [256]span
 }
 
 // Len is the number of values of the last successful Decode.
@@ -59,6 +61,7 @@ func (c *Column) Value(i int) (v []byte, ok bool) {
 func (c *Column) Wipe() {
 	clear(c.data[:cap(c.data)])
 	clear(c.tmp[:cap(c.tmp)])
+	clear(c.x[:])
 	c.data, c.tmp, c.spans = c.data[:0], c.tmp[:0], c.spans[:0]
 }
 

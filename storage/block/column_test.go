@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -265,6 +266,35 @@ func TestDecode_DoesNotGrowBeyondItsLimit(t *testing.T) {
 	if err := c.Decode(append([]byte{kindConst}, long...), 20000); err != nil || cap(c.data) > 2<<20 {
 		t.Errorf("%v, %d bytes", err, cap(c.data))
 	}
+}
+
+func TestAppendColumn_Concurrently(t *testing.T) {
+	var wg sync.WaitGroup
+	for g := range 4 {
+		wg.Go(func() {
+			var h Hint
+			var c Column
+			for i := range 300 {
+				n := 1 + (i*7+g)%50
+				var vals [][]byte
+				for j := range n {
+					vals = append(vals, fmt.Appendf(nil, "row %d of goroutine %d, step %d", j*j%11, g, i))
+				}
+				col := AppendColumn(nil, vals, 0, 1, n, &h)
+				if c.Decode(col, n) != nil {
+					t.Error("refused")
+					return
+				}
+				for j, want := range vals {
+					if v, _ := c.Value(j); !bytes.Equal(v, want) {
+						t.Errorf("%q became %q", want, v)
+						return
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
 }
 
 func TestColumn_Wipe(t *testing.T) {

@@ -52,6 +52,8 @@ type scratch struct {
 	index   []int64
 	ls      [8]layout
 	packed  []byte
+	x       [chunk]int64
+	scale   [chunk]uint8
 }
 
 var scratches = sync.Pool{New: func() any { return new(scratch) }}
@@ -156,17 +158,17 @@ func (s *scratch) again(dst []byte, vs view, h *Hint, limit int) (out []byte, ta
 	}
 	switch tag &^ flagOther {
 	case kindDecimal:
-		out, ok = appendDecimals(dst, vs)
+		out, ok = s.appendDecimals(dst, vs)
 	case kindTime:
-		out, ok = appendTimes(dst, vs, &h.layout)
+		out, ok = s.appendTimes(dst, vs, &h.layout)
 	case kindHex:
 		out, ok = appendHex(dst, vs)
 	case kindDigits:
-		out, ok = appendDigits(dst, vs)
+		out, ok = s.appendDigits(dst, vs)
 	case kindDict:
 		out, ok = s.appendDict(dst, vs, limit)
 	default:
-		out, ok = appendAffixed(dst, vs, &tag)
+		out, ok = s.appendAffixed(dst, vs, &tag)
 	}
 	return out, tag, ok
 }
@@ -179,7 +181,7 @@ func (s *scratch) look(dst []byte, vs view, h *Hint) []byte {
 		return out
 	}
 	if !ok {
-		out, _ = appendAffixed(dst, vs, &h.tag)
+		out, _ = s.appendAffixed(dst, vs, &h.tag)
 		if d, ok := appendHex(out, vs); ok {
 			out, h.tag = smaller(out, d, body, h.tag, kindHex)
 		}
@@ -204,12 +206,12 @@ func (s *scratch) look(dst []byte, vs view, h *Hint) []byte {
 func (s *scratch) appendNumbers(dst []byte, vs view, h *Hint) ([]byte, bool) {
 	for _, l := range layouts(vs.at(0), s.ls[:0]) {
 		h.layout = l
-		if out, ok := appendTimes(dst, vs, &h.layout); ok {
+		if out, ok := s.appendTimes(dst, vs, &h.layout); ok {
 			h.tag = kindTime
 			return out, true
 		}
 	}
-	out, ok := appendDecimals(dst, vs)
+	out, ok := s.appendDecimals(dst, vs)
 	if ok {
 		h.tag = kindDecimal
 	}
@@ -284,60 +286,60 @@ func appendAffix(dst, v []byte, p, s int) []byte {
 
 // appendAffixed takes off what all values share and appends the rest as what
 // it is: numbers, hexadecimal or text. It sets the kind.
-func appendAffixed(dst []byte, vs view, k *uint8) ([]byte, bool) {
-	p, s, equal := affix(vs)
+func (s *scratch) appendAffixed(dst []byte, vs view, k *uint8) ([]byte, bool) {
+	p, q, equal := affix(vs)
 	f := vs.at(0)
 	w := vs
 	flag := uint8(flagAffix)
 	body := len(dst)
-	put := func(p, s int) []byte {
-		w.p, w.s = p, s
-		if flag = flagAffix; p+s == 0 {
+	put := func(p, q int) []byte {
+		w.p, w.s = p, q
+		if flag = flagAffix; p+q == 0 {
 			flag = 0
 			return dst[:body]
 		}
-		return appendAffix(dst[:body], f, p, s)
+		return appendAffix(dst[:body], f, p, q)
 	}
 	if equal {
 		for _, cut := range [2]int{0, 1} { // numbers gain nothing from sharing
-			if out, ok := appendDigits(put(p*cut, s*cut), w); ok {
+			if out, ok := s.appendDigits(put(p*cut, q*cut), w); ok {
 				*k = kindDigits | flag
 				return out, true
 			}
 		}
 		// The shared part may cut a byte in two.
 		hp := p
-		if (len(f)-p-s)%2 != 0 && hp > 0 {
+		if (len(f)-p-q)%2 != 0 && hp > 0 {
 			hp--
 		}
-		if p+s > 0 {
-			if out, ok := appendHex(put(hp, s), w); ok {
+		if p+q > 0 {
+			if out, ok := appendHex(put(hp, q), w); ok {
 				*k = kindHex | flag
 				return out, true
 			}
 		}
-	} else if p+s > 0 {
+	} else if p+q > 0 {
 		// A number's own first and last digits may be shared too.
-		np, ns := p, s
+		np, nq := p, q
 		for np > 0 && f[np-1]-'0' <= 9 {
 			np--
 		}
-		for ns > 0 && (f[len(f)-ns]-'0' <= 9 || f[len(f)-ns] == '.') {
-			ns--
+		for nq > 0 && (f[len(f)-nq]-'0' <= 9 || f[len(f)-nq] == '.') {
+			nq--
 		}
-		if np+ns > 0 {
-			if out, ok := appendDecimals(put(np, ns), w); ok {
+		if np+nq > 0 {
+			if out, ok := s.appendDecimals(put(np, nq), w); ok {
 				*k = kindDecimal | flag
 				return out, true
 			}
 		}
 	}
-	if (p+s)*(vs.n-1) < 4 {
-		p, s = 0, 0
+	if (p+q)*(vs.n-1) < 4 {
+		p, q = 0, 0
 	}
-	out := put(p, s)
+	out := put(p, q)
 	*k = kindRaw | flag
-	return appendRaw(out, w), true
+	return s.appendRaw(out, w), true
 }
 
 // compress replaces what follows the first byte of the column by its

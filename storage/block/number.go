@@ -61,26 +61,25 @@ func parseDecimal(v []byte) (x int64, scale int, ok bool) {
 // digits after the point, then mantissas scaled to most. A value with more
 // than least digits after the point must not end in 0, which is how a decoder
 // knows where it ended.
-func appendDecimals(dst []byte, vs view) ([]byte, bool) {
-	var x [chunk]int64
-	var sc [chunk]uint8
+func (s *scratch) appendDecimals(dst []byte, vs view) ([]byte, bool) {
+	x, sc := &s.x, &s.scale
 	for a := 0; a < vs.n; a += chunk {
 		k := min(chunk, vs.n-a)
 		lo, hi := maxScale, 0
 		for i := range k {
-			m, s, ok := parseDecimal(vs.at(a + i))
+			m, d, ok := parseDecimal(vs.at(a + i))
 			if !ok {
 				return dst, false
 			}
-			x[i], sc[i] = m, uint8(s)
-			lo, hi = min(lo, s), max(hi, s)
+			x[i], sc[i] = m, uint8(d)
+			lo, hi = min(lo, d), max(hi, d)
 		}
 		if lo != hi {
-			for i, s := range sc[:k] {
-				if int(s) > lo && x[i]%10 == 0 {
+			for i, d := range sc[:k] {
+				if int(d) > lo && x[i]%10 == 0 {
 					return dst, false
 				}
-				p := pow10[hi-int(s)]
+				p := pow10[hi-int(d)]
 				limit := pow10[18] / p
 				if x[i] >= limit || x[i] <= -limit {
 					return dst, false
@@ -94,7 +93,7 @@ func appendDecimals(dst []byte, vs view) ([]byte, bool) {
 }
 
 func (c *Column) decimals(r *reader, m int) {
-	var x [chunk]int64
+	x := &c.x
 	for a := 0; a < m; a += chunk {
 		k := min(chunk, m-a)
 		sc := r.byte()
@@ -153,13 +152,13 @@ func appendDecimal(b []byte, x int64, lo, hi int) []byte {
 
 // appendDigits appends values that are all the same number w of digits, 1 to
 // 18: the byte w, then chunks.
-func appendDigits(dst []byte, vs view) ([]byte, bool) {
+func (s *scratch) appendDigits(dst []byte, vs view) ([]byte, bool) {
 	w := len(vs.at(0))
 	if w < 1 || w > 18 {
 		return dst, false
 	}
 	dst = append(dst, byte(w))
-	var x [chunk]int64
+	x := &s.x
 	for a := 0; a < vs.n; a += chunk {
 		k := min(chunk, vs.n-a)
 		for i := range k {
@@ -187,7 +186,7 @@ func (c *Column) digits(r *reader, m int) {
 		r.fail()
 		return
 	}
-	var x [chunk]int64
+	x := &c.x
 	for a := 0; a < m; a += chunk {
 		k := min(chunk, m-a)
 		r.ints(x[:k])

@@ -187,7 +187,7 @@ func hash(v []byte) uint32 {
 
 func (c *Column) dict(r *reader, m int) {
 	n := int(r.byte()) + 1
-	var ents [256]span
+	ents := &c.ents
 	for i := range n {
 		v := r.bytes(r.uvarint())
 		s := len(c.data)
@@ -214,8 +214,8 @@ func (c *Column) dict(r *reader, m int) {
 }
 
 // appendRaw appends the lengths as chunks, then the bytes of all values.
-func appendRaw(dst []byte, vs view) []byte {
-	var x [chunk]int64
+func (s *scratch) appendRaw(dst []byte, vs view) []byte {
+	x := &s.x
 	for a := 0; a < vs.n; a += chunk {
 		k := min(chunk, vs.n-a)
 		for i := range k {
@@ -230,7 +230,7 @@ func appendRaw(dst []byte, vs view) []byte {
 }
 
 func (c *Column) raw(r *reader, m int) {
-	var x [chunk]int64
+	x := &c.x
 	total := uint64(0)
 	for a := 0; a < m; a += chunk {
 		k := min(chunk, m-a)

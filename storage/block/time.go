@@ -1,5 +1,7 @@
 package block
 
+import "encoding/binary"
+
 // A layout is a way to write a date, perhaps with a time of day, such that
 // the text and the count of its smallest unit since 1970-01-01 give each
 // other exactly. Years are 0001 to 9999.
@@ -160,6 +162,9 @@ func (l *layout) parseDate(v []byte) (day int64, n int, ok bool) {
 
 // parseClock reads all of v, which follows the date.
 func (l *layout) parseClock(v []byte) (x int64, ok bool) {
+	if l.prec == precSecond && l.hour == hourPadded && (l.zone == zoneZ && len(v) == 10 && v[9] == 'Z' || l.zone == zoneNone && len(v) == 9) {
+		return parseHMS(v, l.space)
+	}
 	c := cursor{v, true}
 	if l.space {
 		c.char(' ')
@@ -219,6 +224,22 @@ func (l *layout) parseClock(v []byte) (x int64, ok bool) {
 		c.v = nil
 	}
 	return x + int64(h)*(perDay[l.prec]/24), c.ok && len(c.v) == 0 && h < 24 && mi < 60 && sec < 60
+}
+
+// parseHMS reads the common form, T15:04:05 or with a space, eight bytes at once.
+func parseHMS(v []byte, space bool) (int64, bool) {
+	if sep := v[0]; sep != 'T' && !space || sep != ' ' && space {
+		return 0, false
+	}
+	const digits = 0x0f0f000f0f000f0f
+	w := binary.LittleEndian.Uint64(v[1:])
+	if w&0xf0f0fff0f0fff0f0 != 0x30303a30303a3030 || (w&digits+0x0606000606000606)&(digits<<4) != 0 {
+		return 0, false
+	}
+	h := w&15*10 + w>>8&15
+	m := w>>24&15*10 + w>>32&15
+	s := w>>48&15*10 + w>>56&15
+	return int64(h*3600 + m*60 + s), h < 24 && m < 60 && s < 60
 }
 
 // layouts appends the layouts that v may be in to ls, likeliest first.
@@ -322,7 +343,7 @@ func (l *layout) parse(v []byte) (int64, bool) {
 
 // appendTimes appends the layout and the values as chunks; ok is false if a
 // value is not in the layout.
-func appendTimes(dst []byte, vs view, l *layout) ([]byte, bool) {
+func (s *scratch) appendTimes(dst []byte, vs view, l *layout) ([]byte, bool) {
 	b := l.hour << 1
 	if l.space {
 		b |= 1
@@ -331,7 +352,7 @@ func appendTimes(dst []byte, vs view, l *layout) ([]byte, bool) {
 	if l.zone == zoneOffset {
 		dst = append(dst, l.off[:]...)
 	}
-	var x [chunk]int64
+	x := &s.x
 	var last []byte // the date parsed last, as text
 	var day int64
 	unit := perDay[l.prec]
@@ -374,7 +395,7 @@ func (c *Column) times(r *reader, m int) {
 	if l.date >= dateForms || l.prec >= precForms || l.zone >= zoneForms || l.hour >= hourForms || l.prec == precDay && (l.zone|l.hour|b&1) != 0 {
 		r.fail()
 	}
-	var x [chunk]int64
+	x := &c.x
 	var text []byte // of the last date, in c.data
 	last := int64(1 << 62)
 	unit := perDay[min(l.prec, precForms-1)]

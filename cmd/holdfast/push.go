@@ -60,6 +60,7 @@ func (c *PushCmd) Run() error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	o := push.Options{
 		Map: m, Data: c.Data, Stdin: os.Stdin, Keys: c.Keys, Client: c.Client, URL: c.URL, NID: c.NID,
 		Rejects: c.Rejects, State: c.State, Batch: c.Batch, Parallel: c.Parallel, DryRun: c.DryRun, GiveUp: c.GiveUp,

@@ -171,7 +171,7 @@ func (c *clock) instant(naive int64) int64 {
 		first, second, firstOK, secondOK = second, first, secondOK, firstOK
 	}
 	switch {
-	case firstOK && secondOK && c.prev > first:
+	case firstOK && secondOK && c.prev > first && c.prev < second+(second-first):
 		c.prev = second
 	case firstOK:
 		c.prev = first

@@ -76,7 +76,12 @@ func TestClock_TwiceAndNever(t *testing.T) {
 			t.Errorf("back, %d: %s, want %s", i, got[i], want[i])
 		}
 	}
-	// A file that begins inside takes the first; a single one too.
+	// Rows of another day before it decide nothing.
+	got = convertAll(t, spec, "2012-12-24 12:00:00", "2012-10-28 02:30:00", "2011-01-01 00:00:00", "2012-10-28 02:30:00")
+	if got[1] != "2012-10-28T00:30:00Z" || got[3] != "2012-10-28T00:30:00Z" {
+		t.Error(got)
+	}
+	// A file that begins inside takes the first.
 	if got := convertAll(t, spec, "2012-10-28 02:30:00")[0]; got != "2012-10-28T00:30:00Z" {
 		t.Error(got)
 	}

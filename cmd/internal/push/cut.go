@@ -14,7 +14,9 @@ const (
 	maxBody        = 8 << 20
 	maxSectionRows = 20000
 	maxRow         = 512 << 10
-	maxSectionText = 3 << 20 // as JSON; names and repeated values take little room in a sealed block
+	// A section's values, without names and what the file decides: those take
+	// next to no room in a block, and the rest at most its length.
+	maxSectionValues = 896 << 10
 )
 
 // cutter is the sink that sorts records into lanes and cuts them into batches.
@@ -60,7 +62,7 @@ type sectionKey struct{ con, dataset, instance int }
 
 type section struct {
 	sectionKey
-	rows, text int
+	rows, values int
 }
 
 func newCutter(ctx context.Context, m *Map, keys *keyring, size int, t *tally) *cutter {
@@ -100,7 +102,7 @@ func (c *cutter) reject(line int, rule, reason string, raw []byte) error {
 	return c.rejects(c.file, line, reason, raw)
 }
 
-func (c *cutter) record(con, dataset, instance int, text []byte, line int) error {
+func (c *cutter) record(con, dataset, instance int, text []byte, values, line int) error {
 	if len(text) > maxRow {
 		const rule = "record larger than 512 KiB"
 		return c.reject(line, rule, rule, nil)
@@ -118,7 +120,7 @@ func (c *cutter) record(con, dataset, instance int, text []byte, line int) error
 		at = b.find(key)
 		// One section a batch for a connection and dataset: were there two, and
 		// the server busy for the first only, the second would overtake it.
-		full := at >= 0 && (b.sections[at].rows == maxSectionRows || b.sections[at].text+len(text) > maxSectionText)
+		full := at >= 0 && (b.sections[at].rows == maxSectionRows || b.sections[at].values+values > maxSectionValues)
 		if full || len(b.rows) >= c.batch || b.size+len(text)+c.headRoom(key) > maxBody {
 			if err := c.flush(int(lane)); err != nil {
 				return err
@@ -141,7 +143,7 @@ func (c *cutter) record(con, dataset, instance int, text []byte, line int) error
 	b.last, b.lastAt = key, at
 	s := &b.sections[at]
 	s.rows++
-	s.text += len(text)
+	s.values += values
 	b.size += len(text)
 	start := uint32(len(b.text))
 	b.text = append(b.text, text...)

@@ -24,7 +24,8 @@
 // connection met in the input belongs to lane n mod 8, and a lane's batch is
 // its next Batch rows, or fewer if the body would pass 8 MiB. Within a batch
 // the rows of one connection, dataset and instance form one section, of at most
-// 20,000 rows and 3 MiB of row text; where it is full the batch ends.
+// 20,000 rows and 896 KiB of values (the server's limit is 1 MiB sealed); where
+// it is full the batch ends.
 //
 // Where a map takes the member from the folder, the file name or a constant,
 // files of different members are read in turn, 2,000 rows each and eight at a
@@ -32,7 +33,9 @@
 //
 // A push is named by SHA-256 over map, target, client id, batch size, and the
 // names and contents of the inputs. Names count as far as a map can see them:
-// moving a tree does not make another push of it.
+// moving a tree does not make another push of it. The name goes into every
+// Idempotency-Key: without its state file a push that is repeated within 24
+// hours is recognised by the server, and one that is repeated later appends.
 //
 // # State file
 //
@@ -51,8 +54,9 @@
 // # Local times
 //
 // A local time that occurs twice (clocks go back) is its first occurrence,
-// unless the row before it in the same file was later than that: then it is
-// the second. Times that repeat exactly stay equal. A local time that never
+// unless the row before it in the same file lies in the doubled hours too and
+// is later than that: then it is the second. Times that repeat exactly stay
+// equal, so an hourly series has both of its 02:00 at the first. A local time that never
 // occurs (clocks go forward) is read with the offset before the change, so
 // 02:30 becomes the instant of 03:30. So a file in order stays in order.
 //

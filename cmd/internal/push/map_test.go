@@ -72,7 +72,7 @@ func (c *collect) connection(ref []byte) (int, bool) {
 	return len(ref), c.refs == nil || c.refs[string(ref)]
 }
 
-func (c *collect) record(con, dataset, instance int, text []byte, line int) error {
+func (c *collect) record(con, dataset, instance int, text []byte, _, line int) error {
 	c.records = append(c.records, fmt.Sprintf("%d.%d:%s", dataset, instance, strings.TrimSpace(string(text))))
 	return nil
 }
@@ -210,7 +210,7 @@ type checked struct {
 	made map[string]bool
 }
 
-func (c *checked) record(con, dataset, instance int, text []byte, line int) error {
+func (c *checked) record(con, dataset, instance int, text []byte, _, line int) error {
 	c.n++
 	if c.n%53 != 0 && c.n > 2000 {
 		return nil

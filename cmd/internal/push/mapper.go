@@ -12,7 +12,9 @@ import (
 type sink interface {
 	// connection finds the member behind a ref; found is false if there is no agreement.
 	connection(ref []byte) (con int, found bool)
-	record(con, dataset, instance int, text []byte, line int) error
+	// record takes a line of JSON; values is the length of what differs from row
+	// to row, a length byte a value included.
+	record(con, dataset, instance int, text []byte, values, line int) error
 	// reject takes a row that cannot be mapped. rule is one of a small closed
 	// set and holds no value; reason is for the rejects file.
 	reject(line int, rule, reason string, raw []byte) error
@@ -245,7 +247,7 @@ func (m *mapper) one(rm *recordMapper, r row, s sink) error {
 }
 
 func (m *mapper) emit(rm *recordMapper, con, instance int, r row, c *cell, s sink) error {
-	out := append(m.out[:0], '{')
+	out, values := append(m.out[:0], '{'), 0
 	for i := range rm.fields {
 		f := &rm.fields[i]
 		before := len(out)
@@ -258,6 +260,7 @@ func (m *mapper) emit(rm *recordMapper, con, instance int, r row, c *cell, s sin
 			out, rule = append(out, f.fixed...), f.rule
 		} else {
 			out, rule = f.append(out, r.cells, c, m.null)
+			values += max(len(out)-from-len(f.name)-1, 0)
 		}
 		if rule != "" {
 			m.out = out
@@ -276,7 +279,7 @@ func (m *mapper) emit(rm *recordMapper, con, instance int, r row, c *cell, s sin
 	if len(out) == 3 {
 		return s.reject(r.line, "no value in the row", "no value in the row", r.raw)
 	}
-	return s.record(con, rm.dataset, instance, out, r.line)
+	return s.record(con, rm.dataset, instance, out, values, r.line)
 }
 
 // find looks the row's member up. The first ref found wins; if there is none,

@@ -295,7 +295,6 @@ func (p *push) deliver(ctx context.Context, b prepared) error {
 		return err
 	}
 	p.tally.answered(b.batch, o, int64(len(b.body)))
-	clear(b.body)
 	batches.Put(b.batch)
 	return nil
 }

@@ -33,6 +33,7 @@ type AccountRecord struct {
 	Email    string  `json:"email"`
 	Password string  `json:"password"` // PHC string
 	UID      pds.UID `json:"uid"`
+	SignKey  []byte  `json:"sign_key"`           // Ed25519 public key of the registration
 	Created  int64   `json:"created"`            // Unix seconds
 	Reserved int64   `json:"reserved,omitempty"` // until then, Unix seconds
 }
@@ -239,7 +240,7 @@ func (m *members) register(ctx *fasthttp.RequestCtx) error {
 		}
 		return err
 	}
-	acc.UID, acc.Reserved = uid, 0
+	acc.UID, acc.Reserved, acc.SignKey = uid, 0, in.SignKey
 	for _, p := range []struct {
 		kind, name string
 		v          any

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"net/url"
 	"strconv"
 	"time"
@@ -185,23 +186,18 @@ func proofOf(p *actors.LogProof) *verify.Proof {
 // fileMember is what a file says of its owner. It fails with Locked while the
 // store is locked, so that the answer has that status.
 func (m *members) fileMember(c context.Context, s *session) (*verify.Member, error) {
+	if !m.store.IsUnlocked(c, s.at()) {
+		return nil, pds.Refuse(pds.Locked, pds.CodeLocked)
+	}
 	h, err := m.store.StatementHead(c, s.at())
 	if err != nil {
 		return nil, err
 	}
-	who := &verify.Member{Store: h.Store[:]}
-	states, err := m.store.Agreements(c, s.at())
-	if err != nil {
-		return nil, err
+	var acc AccountRecord
+	if err := getRecord(c, m.s.reg, KindAccount, foldID(s.Mydexid), &acc); err != nil {
+		return nil, notFoundAs(err, errToken)
 	}
-	if len(states) > 0 {
-		r, err := m.store.ReceiptOf(c, s.at(), states[0].NID)
-		if err != nil {
-			return nil, err
-		}
-		who.SignKey = r.SignKey
-	}
-	return who, nil
+	return &verify.Member{Store: h.Store[:], SignKey: acc.SignKey, Email: acc.Email}, nil
 }
 
 // receipt answers the receipt of a connection's present consent.
@@ -216,7 +212,7 @@ func (m *members) receipt(ctx *fasthttp.RequestCtx, s *session) error {
 	if err != nil {
 		return err
 	}
-	doc, err := m.receiptDoc(s, nid, r)
+	doc, err := m.receiptDoc(c, s, nid, r)
 	if err != nil {
 		return err
 	}
@@ -225,29 +221,92 @@ func (m *members) receipt(ctx *fasthttp.RequestCtx, s *session) error {
 	return nil
 }
 
-// receiptDoc is a receipt as a file that holdfast verify checks.
-func (m *members) receiptDoc(s *session, nid pds.NID, r *actors.Receipt) (json.RawMessage, error) {
+// maxReceipt bounds the records between a consent and the logged head that a
+// receipt carries; beyond it the receipt has no proof.
+const maxReceipt = 5000
+
+// receiptDoc is a receipt as a file that holdfast verify checks: the consent,
+// the journal record that carries it, and the records from there to the head
+// that the log has. Those are sealed and say nothing to a third party.
+func (m *members) receiptDoc(c context.Context, s *session, nid pds.NID, r *actors.Receipt) (json.RawMessage, error) {
 	var b bytes.Buffer
 	w := verify.NewWriter(&b, verify.JSON{})
-	a, st, err := m.signedAgreement(s, &actors.AgreementState{
-		NID: nid, ConID: pds.ConID(s.UID, nid), Document: r.Document, Template: r.Template,
-		Statement: r.Statement, Signature: r.Signature,
-	}, r.Salt)
+	a, st, err := m.signedAgreement(s, r)
 	if err != nil {
 		return nil, err
 	}
-	a.State = st.Kind.String()
+	a.NID, a.ConID, a.State = verify.Num(nid), pds.ConID(s.UID, nid), st.Kind.String()
+	proof := proofOf(&r.Proof)
+	records, before, err := m.recordsOf(c, s, nid, r, proof)
+	if err != nil {
+		return nil, err
+	}
 	m.header(w, verify.FormatReceipt, s, &verify.Member{Store: st.Store[:], SignKey: r.SignKey})
 	w.Open("agreements")
 	_ = w.Item(a)
 	w.Close()
 	w.Open("journal")
+	for i := range records {
+		_ = w.Item(&records[i])
+	}
 	w.Close()
-	if err := w.Member("seal", sealOf(w, &r.Proof)); err != nil {
+	x := sealOf(w, nil)
+	if len(records) > 0 && proof != nil {
+		proof.Before, x.Proof = before, proof
+	}
+	if err := w.Member("seal", x); err != nil {
 		return nil, err
 	}
 	if err := w.End(); err != nil {
 		return nil, err
 	}
 	return b.Bytes(), nil
+}
+
+// recordsOf finds the journal record that carries a consent and those after
+// it up to the proof's, and the chain value before it. It finds none if the
+// consent is not logged yet or too far back.
+func (m *members) recordsOf(c context.Context, s *session, nid pds.NID, r *actors.Receipt, proof *verify.Proof) (out []verify.Entry, before []byte, err error) {
+	if proof == nil {
+		return nil, nil, nil
+	}
+	at := uint64(0)
+	found := errors.New("found")
+	_, err = m.entries(c, s, actors.AuditQuery{NID: nid}, func(e *actors.AuditEntry) error {
+		var j pds.Journal
+		if pds.DecodeJournal(e.Record, &j) == nil && bytes.Equal(j.Statement, r.Statement) {
+			at = e.Sequence
+			return found
+		}
+		return nil
+	})
+	if err != nil && err != found {
+		return nil, nil, err
+	}
+	last := uint64(proof.Sequence)
+	if at < 2 || at > last || last-at > maxReceipt {
+		return nil, nil, nil
+	}
+	_, err = m.entries(c, s, actors.AuditQuery{From: at - 1}, func(e *actors.AuditEntry) error {
+		switch {
+		case e.Sequence == at-1:
+			before = e.Record[len(e.Record)-32:]
+		case e.Sequence == at:
+			x, err := m.entryOf(s, e)
+			if err != nil {
+				return err
+			}
+			out = append(out, *x)
+		case e.Sequence <= last:
+			out = append(out, verify.Entry{Sequence: verify.Num(e.Sequence), Record: e.Record})
+		}
+		if e.Sequence >= last {
+			return found
+		}
+		return nil
+	})
+	if err != nil && err != found {
+		return nil, nil, err
+	}
+	return out, before, nil
 }

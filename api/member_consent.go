@@ -163,12 +163,12 @@ func (m *members) approve(ctx *fasthttp.RequestCtx, s *session) error {
 		}
 		return err
 	}
-	return m.approved(ctx, fasthttp.StatusCreated, s, con, a, offer.ReturnTo)
+	return m.approved(ctx, c, fasthttp.StatusCreated, s, con, a, offer.ReturnTo)
 }
 
 // approved answers a signed act with its receipt.
-func (m *members) approved(ctx *fasthttp.RequestCtx, status int, s *session, con *actors.Consent, a *actors.Approved, returnTo string) error {
-	r, err := m.receiptDoc(s, con.NID, &a.Receipt)
+func (m *members) approved(ctx *fasthttp.RequestCtx, c context.Context, status int, s *session, con *actors.Consent, a *actors.Approved, returnTo string) error {
+	r, err := m.receiptDoc(c, s, con.NID, &a.Receipt)
 	if err != nil {
 		return err
 	}
@@ -212,7 +212,7 @@ func (m *members) change(ctx *fasthttp.RequestCtx, s *session) error {
 	if err != nil {
 		return err
 	}
-	return m.approved(ctx, fasthttp.StatusOK, s, con, a, "")
+	return m.approved(ctx, c, fasthttp.StatusOK, s, con, a, "")
 }
 
 // offered checks that a version can be agreed to now; 0 asks for the newest.
@@ -260,7 +260,7 @@ func (m *members) bare(ctx *fasthttp.RequestCtx, s *session, kind seal.Statement
 	if err != nil {
 		return err
 	}
-	return m.approved(ctx, fasthttp.StatusOK, s, con, a, "")
+	return m.approved(ctx, c, fasthttp.StatusOK, s, con, a, "")
 }
 
 // suspend stops a connection; it can only deny, so the log-in is enough.

@@ -1,9 +1,13 @@
 package api
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
+	"math"
 	"slices"
 
 	"github.com/valyala/fasthttp"
@@ -16,16 +20,6 @@ import (
 )
 
 func hexOf(h [32]byte) string { return hex.EncodeToString(h[:]) }
-
-// exportNoter is a store that can name an export in its journal.
-type exportNoter interface {
-	NoteExport(ctx context.Context, s actors.Session, digest [32]byte) (actors.AuditEntry, *actors.LogProof, error)
-}
-
-// consentHistory is a store that keeps the documents of former consents.
-type consentHistory interface {
-	Statements(ctx context.Context, s actors.Session) ([]actors.AgreementState, error)
-}
 
 // export streams everything of the member: every record, hidden ones too,
 // every agreement with text and rules, and the whole journal. Package verify
@@ -45,11 +39,6 @@ func (m *members) export(ctx *fasthttp.RequestCtx, s *session) error {
 	if err != nil {
 		return err
 	}
-	var acc AccountRecord
-	if err := getRecord(c, m.s.reg, KindAccount, foldID(s.Mydexid), &acc); err != nil {
-		return notFoundAs(err, errToken)
-	}
-	who.Email = acc.Email
 	instances, err := m.store.Instances(c, s.at())
 	if err != nil {
 		return err
@@ -64,13 +53,14 @@ func (m *members) export(ctx *fasthttp.RequestCtx, s *session) error {
 		defer cancel()
 		w := verify.NewWriter(out, fm)
 		m.header(w, verify.FormatExport, s, who)
-		if err := m.exportRecords(c, s, w, instances); err != nil {
+		rows, err := m.exportRecords(c, s, w, instances)
+		if err != nil {
 			return err
 		}
 		if err := m.exportAgreements(c, s, w); err != nil {
 			return err
 		}
-		if err := m.exportJournal(c, s, w); err != nil {
+		if err := m.exportJournal(c, s, w, rows); err != nil {
 			return err
 		}
 		return w.End()
@@ -78,15 +68,16 @@ func (m *members) export(ctx *fasthttp.RequestCtx, s *session) error {
 	return nil
 }
 
-func (m *members) exportRecords(c context.Context, s *session, w *verify.Writer, instances map[string][]uint32) error {
+func (m *members) exportRecords(c context.Context, s *session, w *verify.Writer, instances map[string][]uint32) (rows int, err error) {
 	var counts []verify.Count
 	w.Open("records")
 	for _, ds := range m.s.cat.Datasets() {
 		for _, i := range slices.Sorted(slices.Values(instances[ds.Name])) {
 			n, err := m.exportInstance(c, s, w, ds, i)
 			if err != nil {
-				return err
+				return rows, err
 			}
+			rows += n
 			counts = append(counts, verify.Count{Dataset: ds.Name, Instance: verify.Num(i), Records: verify.Num(n), SHA256: w.Part()})
 		}
 	}
@@ -94,11 +85,11 @@ func (m *members) exportRecords(c context.Context, s *session, w *verify.Writer,
 	w.Open("counts")
 	for i := range counts {
 		if err := w.Item(&counts[i]); err != nil {
-			return err
+			return rows, err
 		}
 	}
 	w.Close()
-	return nil
+	return rows, nil
 }
 
 func (m *members) exportInstance(c context.Context, s *session, w *verify.Writer, ds *schema.Dataset, instance uint32) (n int, err error) {
@@ -148,24 +139,30 @@ func recordDoc(ds *schema.Dataset, fields []*schema.Field, r *pds.Row) ([]byte, 
 	return append(append(b, vals...), '}'), nil
 }
 
-// exportAgreements writes every consent that the store still has documents
-// of, oldest first.
+// exportAgreements writes every consent with a document, oldest first.
 func (m *members) exportAgreements(c context.Context, s *session, w *verify.Writer) error {
-	var states []actors.AgreementState
-	var err error
-	if h, ok := m.store.(consentHistory); ok {
-		states, err = h.Statements(c, s.at())
-	} else {
-		states, err = m.store.Agreements(c, s.at())
+	docs, err := m.store.Documents(c, s.at())
+	if err != nil {
+		return err
 	}
+	states, err := m.store.Agreements(c, s.at())
 	if err != nil {
 		return err
 	}
 	w.Open("agreements")
-	for i := range states {
-		a, _, err := m.signedAgreement(s, &states[i], states[i].Salt[:])
+	for i := range docs {
+		if len(docs[i].Document) == 0 {
+			continue // of a revocation or a lifting, whose statement is in the journal
+		}
+		a, st, err := m.signedAgreement(s, &docs[i])
 		if err != nil {
 			return err
+		}
+		a.State = "superseded"
+		for k := range states {
+			if pds.NID(a.NID) == states[k].NID && st.Number == states[k].Consent {
+				a.State, a.Since = states[k].State, verify.Num(states[k].Since)
+			}
 		}
 		if err := w.Item(a); err != nil {
 			return err
@@ -177,84 +174,79 @@ func (m *members) exportAgreements(c context.Context, s *session, w *verify.Writ
 
 // signedAgreement is a consent in a file's form, with the text and the rules
 // that follow from its document.
-func (m *members) signedAgreement(s *session, st *actors.AgreementState, salt []byte) (*verify.Agreement, *seal.Statement, error) {
-	stmt, err := seal.DecodeStatement(st.Statement)
+func (m *members) signedAgreement(s *session, r *actors.Receipt) (*verify.Agreement, *seal.Statement, error) {
+	st, err := seal.DecodeStatement(r.Statement)
 	if err != nil {
 		return nil, nil, err
 	}
 	a := &verify.Agreement{
-		NID: verify.Num(st.NID), ConID: st.ConID, State: st.State, Version: verify.Num(stmt.Version), Consent: verify.Num(stmt.Number),
-		NotAfter: verify.Num(stmt.NotAfter), Since: verify.Num(st.Since), Rules: []verify.Rule{},
-		Document: st.Document, Template: st.Template, Salt: salt, Statement: st.Statement, Signature: st.Signature,
+		Version: verify.Num(st.Version), Consent: verify.Num(st.Number), NotAfter: verify.Num(st.NotAfter), Rules: []verify.Rule{},
+		Document: r.Document, Template: r.Template, Salt: r.Salt, Statement: r.Statement, Signature: r.Signature,
 	}
-	if len(st.Document) == 0 {
-		return a, stmt, nil
+	if len(r.Document) == 0 {
+		return a, st, nil
 	}
-	t, err := pds.DecodeTemplate(st.Template)
+	t, err := pds.DecodeTemplate(r.Template)
 	if err != nil {
 		return nil, nil, err
 	}
-	doc, err := pds.DecodeDoc(st.Document)
+	doc, err := pds.DecodeDoc(r.Document)
 	if err != nil {
 		return nil, nil, err
 	}
+	a.NID, a.ConID = verify.Num(doc.NID), pds.ConID(s.UID, doc.NID)
 	a.Name, a.Text = t.Name, pds.Text(t, &doc.Choices, m.s.cat)
 	if a.Rules, err = verify.Rules(t, &doc.Choices, m.s.cat); err != nil {
 		return nil, nil, err
 	}
-	return a, stmt, nil
+	return a, st, nil
 }
 
 // exportJournal writes the journal as it is now, then has the store journal
 // the digest of everything so far, and closes the file with that entry.
-func (m *members) exportJournal(c context.Context, s *session, w *verify.Writer) error {
+func (m *members) exportJournal(c context.Context, s *session, w *verify.Writer, rows int) error {
 	w.Open("journal")
-	write := func(e *actors.AuditEntry) error {
+	last, err := m.entries(c, s, actors.AuditQuery{}, func(e *actors.AuditEntry) error {
 		x, err := m.entryOf(s, e)
 		if err != nil {
 			return err
 		}
 		return w.Item(x)
-	}
-	last, err := m.entries(c, s, actors.AuditQuery{}, write)
-	if err != nil {
-		return err
-	}
-	w.Close()
-	noter, ok := m.store.(exportNoter)
-	if !ok {
-		proof, err := m.store.Proof(c, s.at())
-		if err != nil {
-			return err
-		}
-		if proof != nil && proof.Sequence > last {
-			proof = nil // of a record that came after those written
-		}
-		return w.Member("seal", sealOf(w, proof))
-	}
-	_, sum := w.Content()
-	_, proof, err := noter.NoteExport(c, s.at(), sum)
-	if err != nil {
-		return err
-	}
-	x := sealOf(w, proof)
-	// Others may have written in between; the chain needs their records too.
-	_, err = m.entries(c, s, actors.AuditQuery{From: last + 1}, func(e *actors.AuditEntry) error {
-		if n := len(x.Entries); n > 0 && x.Entries[n-1].Shown != nil && x.Entries[n-1].Shown.Purpose == "sha256:"+hexOf(sum) {
-			return nil
-		}
-		y, err := m.entryOf(s, e)
-		if err != nil {
-			return err
-		}
-		x.Entries = append(x.Entries, *y)
-		return nil
 	})
 	if err != nil {
 		return err
 	}
-	if x.Proof != nil && len(x.Entries) > 0 && x.Proof.Sequence > x.Entries[len(x.Entries)-1].Sequence {
-		x.Proof = nil
+	w.Close()
+	_, sum := w.Content()
+	if err := m.store.NoteExport(c, s.at(), sum, uint32(min(rows, math.MaxUint32))); err != nil {
+		return err
 	}
-	return w.Member("seal", x)
+	// Others may have written in between; the chain needs their records too.
+	seal := sealOf(w, nil)
+	done := errors.New("found")
+	_, err = m.entries(c, s, actors.AuditQuery{From: last + 1}, func(e *actors.AuditEntry) error {
+		y, err := m.entryOf(s, e)
+		if err != nil {
+			return err
+		}
+		seal.Entries = append(seal.Entries, *y)
+		last = e.Sequence
+		if e.Entry.Act == pds.ActExport && bytes.Equal(e.Entry.Digest, sum[:]) {
+			return done
+		}
+		return nil
+	})
+	if err != done {
+		return cmp.Or(err, errInternalExport)
+	}
+	proof, err := m.store.Proof(c, s.at())
+	if err != nil {
+		return err
+	}
+	if proof.Sequence <= last {
+		seal.Proof = proofOf(proof)
+	}
+	return w.Member("seal", seal)
 }
+
+var errInternalExport = errors.New("api: the export's own entry is not in the journal")

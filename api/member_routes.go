@@ -39,8 +39,10 @@ type MemberStore interface {
 	Lift(ctx context.Context, s actors.Session, c *actors.Consent) (*actors.Approved, error)
 	Suspend(ctx context.Context, s actors.Session, nid pds.NID) error
 	Agreements(ctx context.Context, s actors.Session) ([]actors.AgreementState, error)
+	Documents(ctx context.Context, s actors.Session) ([]actors.Receipt, error)
 	ReceiptOf(ctx context.Context, s actors.Session, nid pds.NID) (*actors.Receipt, error)
 	Audit(ctx context.Context, s actors.Session, q actors.AuditQuery) ([]actors.AuditEntry, error)
+	NoteExport(ctx context.Context, s actors.Session, sum [32]byte, rows uint32) error
 	Proof(ctx context.Context, s actors.Session) (*actors.LogProof, error)
 }
 

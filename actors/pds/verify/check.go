@@ -224,6 +224,8 @@ func (c *checker) who() {
 		c.SignKey = hex.EncodeToString(c.member.SignKey)
 	}
 	switch {
+	case len(c.o.SignKey) == 0 && !c.haveKey:
+		c.note("the file lacks the member's signing key: no signature was checked")
 	case len(c.o.SignKey) == 0:
 		c.note("the member's signing key was taken from the file, not from you")
 	case !bytes.Equal(c.o.SignKey, c.member.SignKey):

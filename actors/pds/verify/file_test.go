@@ -275,7 +275,7 @@ func (w *world) export(edit func(*world)) []byte {
 	x.Close()
 	n, sum := x.Content()
 	before := len(w.entries)
-	w.act(&pds.AuditEntry{Act: pds.ActExport, Purpose: "sha256:" + hex.EncodeToString(sum[:])}, nil, 0)
+	w.act(&pds.AuditEntry{Act: pds.ActExport, Digest: sum[:]}, nil, 0)
 	w.ok(x.Member("seal", &Seal{Bytes: Num(n), SHA256: hex.EncodeToString(sum[:]), Entries: w.entries[before:], Proof: w.proof(uint64(len(w.records)))}))
 	w.ok(x.End())
 	*w = saved

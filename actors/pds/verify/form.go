@@ -2,6 +2,7 @@ package verify
 
 import (
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"strconv"
@@ -197,6 +198,7 @@ type Shown struct {
 	Rows       Num      `json:"rows"`
 	First      Num      `json:"first"`
 	Count      Num      `json:"count"`
+	Digest     string   `json:"digest"`    // of an export, hex
 	Statements string   `json:"statement"` // kind of statement carried, or ""
 }
 
@@ -207,7 +209,7 @@ func Show(uid pds.UID, j *pds.Journal, e *pds.AuditEntry, cat *schema.Catalogue)
 		Time: Num(j.Time), Act: e.Act.String(), Source: "user", Version: Num(e.Version), Behalf: Num(e.Behalf),
 		Dataset: e.Dataset, Instance: Num(e.Instance), Fields: names(cat, e.Dataset, e.Fields),
 		Purpose: e.Purpose, Result: "allowed", Field: e.Field, Row: Num(e.Row), Rows: Num(e.Rows),
-		First: Num(e.First), Count: Num(e.Count), Statements: kindOf(j.Statement),
+		First: Num(e.First), Count: Num(e.Count), Digest: hex.EncodeToString(e.Digest), Statements: kindOf(j.Statement),
 	}
 	if e.NID != 0 {
 		s.Source = pds.ConID(uid, e.NID)
@@ -220,8 +222,8 @@ func Show(uid pds.UID, j *pds.Journal, e *pds.AuditEntry, cat *schema.Catalogue)
 
 // Seal closes a file: Bytes and SHA256 are of everything before it. Entries
 // are the journal records after those of the file; the last one is that of
-// the export, whose purpose is "sha256:" and the digest. Proof places a chain
-// value of the journal in the log.
+// the export and holds the same digest. Proof places a chain value of the
+// journal in the log.
 type Seal struct {
 	Bytes   Num     `json:"bytes"`
 	SHA256  string  `json:"sha256"`

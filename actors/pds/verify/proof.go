@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
@@ -83,7 +84,7 @@ func (c *checker) content() {
 	if len(c.Faults) > before {
 		return
 	}
-	if c.entry.Act != pds.ActExport || c.entry.Purpose != "sha256:"+hex.EncodeToString(sum[:]) {
+	if c.entry.Act != pds.ActExport || !bytes.Equal(c.entry.Digest, sum[:]) {
 		c.fault("seal", "the journal names another content for this export")
 	}
 }

@@ -86,13 +86,12 @@ type retryable struct {
 	after time.Duration // from Retry-After
 }
 
-// deliver sends a batch until the server has answered for every section. body
-// is the compressed body, counts the rows of each section.
-func (c *client) deliver(ctx context.Context, key string, body []byte, counts []section) (*outcome, error) {
+// deliver sends a batch until the server has answered for every section.
+func (c *client) deliver(ctx context.Context, key string, b *prepared) (*outcome, error) {
 	renewed := 0
 	var failing time.Time
 	for n := 0; ; n++ {
-		o, err := c.once(ctx, key, body, counts)
+		o, err := c.once(ctx, key, b, n)
 		if err == nil {
 			return o, nil
 		}
@@ -139,19 +138,21 @@ func pause(ctx context.Context, d time.Duration) error {
 
 var errUnauthorized = errors.New("the server refuses the access token")
 
-func (c *client) once(ctx context.Context, key string, body []byte, counts []section) (*outcome, error) {
+func (c *client) once(ctx context.Context, key string, b *prepared, attempt int) (*outcome, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.attempt)
 	defer cancel()
 	token, err := c.bearer(ctx)
 	if err != nil {
 		return nil, err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.who.PDX+"/pdx/v1/bulk", bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.who.PDX+"/pdx/v1/bulk", bytes.NewReader(b.body))
 	if err != nil {
 		return nil, err
 	}
 	req.Header.Set("Content-Type", "application/x-ndjson")
-	req.Header.Set("Content-Encoding", "zstd")
+	if b.zipped {
+		req.Header.Set("Content-Encoding", "zstd")
+	}
 	req.Header.Set("Accept", "application/x-ndjson")
 	req.Header.Set("Authorization", "Bearer "+token)
 	req.Header.Set("Idempotency-Key", key)
@@ -161,7 +162,7 @@ func (c *client) once(ctx context.Context, key string, body []byte, counts []sec
 	}
 	defer drain(resp.Body)
 	if resp.StatusCode == http.StatusOK {
-		return answer(resp.Body, counts)
+		return answer(resp.Body, b.sections, attempt)
 	}
 	if resp.StatusCode == http.StatusUnauthorized {
 		c.forget(token)
@@ -194,7 +195,7 @@ func statusError(what string, resp *http.Response) error {
 	err := fmt.Errorf("%s: %d %s", what, resp.StatusCode, title)
 	switch resp.StatusCode {
 	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests, http.StatusInternalServerError,
-		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout, http.StatusInsufficientStorage:
 		return &retryable{error: err, after: retryAfter(resp.Header.Get("Retry-After"))}
 	}
 	return err
@@ -225,8 +226,20 @@ func clean(s string) string {
 	return s
 }
 
+// passing reports that a section's error may pass by itself. Of the server's own
+// errors it is hoped for a few attempts only.
+func passing(status, attempt int) bool {
+	switch status {
+	case http.StatusInternalServerError:
+		return attempt < 5
+	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout, http.StatusInsufficientStorage:
+		return true
+	}
+	return false
+}
+
 // answer reads the server's NDJSON. Without its last line nothing is known.
-func answer(r io.Reader, counts []section) (*outcome, error) {
+func answer(r io.Reader, counts []section, attempt int) (*outcome, error) {
 	o := &outcome{sections: make([]*refusal, len(counts))}
 	sc := bufio.NewScanner(r)
 	sc.Buffer(make([]byte, 16<<10), 1<<20)
@@ -268,7 +281,7 @@ func answer(r io.Reader, counts []section) (*outcome, error) {
 			accepted++
 		} else {
 			// What may pass by itself is asked again, under the same key.
-			busy = busy || l.Status == http.StatusTooManyRequests || l.Status >= 500
+			busy = busy || passing(l.Status, attempt)
 			o.sections[next] = &refusal{Status: l.Status, Title: clean(l.Title), Field: clean(l.Field), Row: l.Row}
 		}
 		next++

@@ -1,6 +1,7 @@
 package push
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -248,10 +249,21 @@ func (p *push) hand(ctx context.Context, b *batch) error {
 	}
 }
 
-// prepared is a batch with its compressed body.
+// prepared is a batch with its body, compressed or not.
 type prepared struct {
 	*batch
-	body []byte
+	body   []byte
+	zipped bool
+}
+
+// compress leaves a body alone that shrinks so well that a server could take it
+// for a bomb: ours refuses 200 bytes for one sent, after the first MiB.
+func (p *push) compress(b *batch, plain []byte) prepared {
+	small := p.zip.EncodeAll(plain, nil)
+	if len(plain) > 1<<20 && len(plain)/100 > len(small) {
+		return prepared{b, bytes.Clone(plain), false}
+	}
+	return prepared{b, small, true}
 }
 
 // lane delivers batches one after another; the next one is encoded meanwhile.
@@ -266,7 +278,7 @@ func (p *push) lane(ctx context.Context, cancel context.CancelCauseFunc, in <-ch
 				continue
 			}
 			plain = b.body(plain[:0], p.m, p.keys)
-			encoded <- prepared{b, p.zip.EncodeAll(plain, nil)}
+			encoded <- p.compress(b, plain)
 		}
 		clear(plain[:cap(plain)]) // it held Member Keys
 	}()
@@ -286,7 +298,7 @@ func (p *push) deliver(ctx context.Context, b prepared) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	o, err := p.client.deliver(ctx, b.key(p.id), b.body, b.sections)
+	o, err := p.client.deliver(ctx, b.key(p.id), &b)
 	<-p.slots
 	if err != nil {
 		return err

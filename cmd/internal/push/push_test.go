@@ -372,6 +372,46 @@ func TestPush_SecretsStayInside(t *testing.T) {
 	}
 }
 
+// Rows that are all the same shrink beyond what a server takes from a stranger.
+func TestPush_NoBombs(t *testing.T) {
+	p := newPDX(t)
+	w := newWorld(t, p, 1, 10, 2)
+	clear(w.stores)
+	var b strings.Builder
+	b.WriteString("who,n,note\n")
+	row := strings.Repeat("all the same ", 20)
+	for range 10000 {
+		fmt.Fprintf(&b, "m1,7,%s\n", row)
+		w.stores["1001-1545 ds_test 0"] = append(w.stores["1001-1545 ds_test 0"], fmt.Sprintf(`{"number":"7","note":"%s"}`, row))
+	}
+	write(t, filepath.Join(w.dir, "data", "00.csv"), b.String())
+	w.opts.Batch = 10000
+	s, err := Run(t.Context(), w.opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w.check(t, p, nil); s.Requests < 2 {
+		t.Fatalf("%d requests for %d values of 265 bytes", s.Requests, s.Mapped)
+	}
+}
+
+// A section that fails inside the server is tried a few times, then reported.
+func TestPush_InternalErrorsAreReportedInTheEnd(t *testing.T) {
+	p := newPDX(t)
+	w := newWorld(t, p, 1, 300, 3)
+	p.refuse = func(con string) *refusal {
+		if con == "1002-1545" {
+			return &refusal{Status: 500, Title: "internal error"}
+		}
+		return nil
+	}
+	s, err := Run(t.Context(), w.opts)
+	if err != nil || s.ExitCode() != 3 || s.Retries < 5 {
+		t.Fatalf("%v, %+v", err, s)
+	}
+	w.check(t, p, func(store string) bool { return strings.HasPrefix(store, "1002-") })
+}
+
 func TestPush_Stdin(t *testing.T) {
 	p := newPDX(t)
 	w := newWorld(t, p, 1, 700, 5)

@@ -3,7 +3,6 @@ package api
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"net/url"
 	"strconv"
@@ -228,7 +227,7 @@ const maxReceipt = 5000
 // receiptDoc is a receipt as a file that holdfast verify checks: the consent,
 // the journal record that carries it, and the records from there to the head
 // that the log has. Those are sealed and say nothing to a third party.
-func (m *members) receiptDoc(c context.Context, s *session, nid pds.NID, r *actors.Receipt) (json.RawMessage, error) {
+func (m *members) receiptDoc(c context.Context, s *session, nid pds.NID, r *actors.Receipt) ([]byte, error) {
 	var b bytes.Buffer
 	w := verify.NewWriter(&b, verify.JSON{})
 	a, st, err := m.signedAgreement(s, r)

@@ -173,11 +173,11 @@ func (m *members) approved(ctx *fasthttp.RequestCtx, c context.Context, status i
 		return err
 	}
 	return writeJSON(ctx, status, struct {
-		ConID    string          `json:"con_id"`
-		Consent  uint64          `json:"consent"`
-		ReturnTo string          `json:"return_to,omitempty"`
-		Receipt  json.RawMessage `json:"receipt"`
-	}{a.ConID, a.Consent, returnTo, r})
+		ConID    string `json:"con_id"`
+		Consent  uint64 `json:"consent"`
+		ReturnTo string `json:"return_to,omitempty"`
+		Receipt  string `json:"receipt"` // the file's text: its bytes count
+	}{a.ConID, a.Consent, returnTo, string(r)})
 }
 
 // change takes new choices or a newer version of an approved connection. The

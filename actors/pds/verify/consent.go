@@ -30,7 +30,8 @@ func (c *checker) statement(part string, j *pds.Journal) {
 		return
 	}
 	c.Statements++
-	if st.Kind != seal.Register && pds.LinkID(st.Conn) != j.Link {
+	// A record of the member's own act names no link; the statement does.
+	if j.Link != (pds.LinkID{}) && pds.LinkID(st.Conn) != j.Link {
 		c.fault(part, "its statement is about another connection")
 	}
 	whole := c.Format == FormatExport || c.Format == FormatAudit && c.first == 1

@@ -165,10 +165,10 @@ type consentBody struct {
 // Approved is the outcome of a signed act. The Member Key is not in it: it
 // goes to the subscriber.
 type Approved struct {
-	ConID    string          `json:"con_id"`
-	Consent  uint64          `json:"consent"`
-	ReturnTo string          `json:"return_to,omitempty"`
-	Receipt  json.RawMessage `json:"receipt"`
+	ConID    string `json:"con_id"`
+	Consent  uint64 `json:"consent"`
+	ReturnTo string `json:"return_to,omitempty"`
+	Receipt  string `json:"receipt"` // a file that holdfast verify checks
 }
 
 // Approve signs a draft as the first approval of its connection.

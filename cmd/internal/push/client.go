@@ -158,6 +158,11 @@ func (c *client) once(ctx context.Context, key string, b *prepared, attempt int)
 	req.Header.Set("Idempotency-Key", key)
 	resp, err := c.http.Do(req)
 	if err != nil {
+		if attempt > 0 {
+			// A refusal of the token can be lost, if the server closes on an
+			// unread body.
+			c.forget(token)
+		}
 		return nil, &retryable{error: err}
 	}
 	defer drain(resp.Body)

@@ -4,13 +4,13 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/base64"
-	"encoding/csv"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -264,14 +264,13 @@ func (j *journal) write(path string, line int, reason, kind string, text []byte)
 	}
 	var out []byte
 	if j.csv {
-		var b bytes.Buffer
-		w := csv.NewWriter(&b)
 		if j.length == 0 {
-			w.Write([]string{"file", "line", "reason", "raw"})
+			out = append(out, "file,line,reason,raw\n"...)
 		}
-		w.Write([]string{path, fmt.Sprint(line), reason, string(text)})
-		w.Flush()
-		out = b.Bytes()
+		out = append(appendCell(out, path), ',')
+		out = append(strconv.AppendInt(out, int64(line), 10), ',')
+		out = append(appendCell(out, reason), ',')
+		out = append(appendCell(out, string(text)), '\n')
 	} else {
 		out = append(out, `{"file":`...)
 		out = appendText(out, path)
@@ -295,6 +294,16 @@ func (j *journal) write(path string, line int, reason, kind string, text []byte)
 		return fmt.Errorf("rejects file: %w", err)
 	}
 	return nil
+}
+
+// appendCell appends a cell of RFC 4180.
+func appendCell(dst []byte, s string) []byte {
+	if !strings.ContainsAny(s, "\",\r\n") {
+		return append(dst, s...)
+	}
+	dst = append(dst, '"')
+	dst = append(dst, strings.ReplaceAll(s, `"`, `""`)...)
+	return append(dst, '"')
 }
 
 func appendText(dst []byte, s string) []byte {

@@ -3,7 +3,6 @@ package push
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -241,16 +240,16 @@ func (c *checked) record(con, dataset, instance int, text []byte, _, line int) e
 
 // What the shipped maps make of the shared data is what the catalogue takes.
 func TestShippedMaps_FitTheCatalogue(t *testing.T) {
-	entries, err := os.ReadDir(filepath.Join(repoRoot(t), "cmd", "holdfast", "maps"))
-	if err != nil || len(entries) == 0 {
-		t.Fatal(entries, err)
+	files, err := filepath.Glob(filepath.Join(repoRoot(t), "cmd", "holdfast", "maps", "*.json"))
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
 	}
 	folders := map[string]string{
 		"energy-appliance-1s": "energy-appliance-1s", "energy-meter-30min": "energy-meter-30min", "transactions-retail": "transactions-retail",
 		"calls": "calls-sms", "sms": "calls-sms",
 	}
-	for _, e := range entries {
-		name := strings.TrimSuffix(e.Name(), ".json")
+	for _, f := range files {
+		name := strings.TrimSuffix(filepath.Base(f), ".json")
 		t.Run(name, func(t *testing.T) {
 			m, err := ParseMap(shippedMap(t, name))
 			if err != nil {

@@ -136,7 +136,7 @@ func (p *push) run(ctx context.Context) (err error) {
 	if p.journal.done != nil {
 		return p.journal.close()
 	}
-	bar := newProgress(p.Progress, p.total, p.tally)
+	bar := newProgress(p.Progress, p.total, p.tally, p.DryRun)
 	err = p.transfer(ctx)
 	bar.stop()
 	if err == nil {

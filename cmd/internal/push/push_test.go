@@ -3,6 +3,7 @@ package push
 import (
 	"bytes"
 	"context"
+	"encoding/csv"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -141,6 +142,9 @@ func TestPush_RefusedSectionsAreReported(t *testing.T) {
 		}
 		if ext == ".csv" {
 			b, _ := os.ReadFile(w.opts.Rejects)
+			if all, err := csv.NewReader(bytes.NewReader(b)).ReadAll(); err != nil || len(all) != 1+w.bad+int(want) {
+				t.Fatalf("%d lines, %v", len(all), err)
+			}
 			if !bytes.HasPrefix(b, []byte("file,line,reason,raw\n")) || bytes.Count(b, []byte("refused by the server: 403")) != int(want) {
 				t.Fatalf("csv rejects: %.200s", b)
 			}
@@ -293,6 +297,17 @@ func TestPush_WillNotResumeAnotherPush(t *testing.T) {
 		change("rejects gone", func(*Options) {}, "put the file back")
 		os.Rename(w.opts.Rejects+".gone", w.opts.Rejects)
 	}
+	// A line of the state that a crash cut off is dropped; one that is whole
+	// and wrong is not passed over.
+	state, err := os.ReadFile(w.opts.Rejects + ".state")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, bad := range []string{"{}\n", "x\n", `{"lane":0,"seq":77}` + "\n", `{"lane":9,"seq":0}` + "\n"} {
+		write(t, w.opts.Rejects+".state", string(state)+bad)
+		change("damaged", func(*Options) {}, "line ")
+	}
+	write(t, w.opts.Rejects+".state", string(state)+`{"lane":0,"se`)
 	// Other parallelism and the same rest is the same push.
 	w.opts.Parallel = 1
 	if _, err := Run(t.Context(), w.opts); err != nil {

@@ -123,7 +123,7 @@ func (b *bodyReader) Read(p []byte) (int, error) {
 	}
 	n, err := b.decoder.Read(p)
 	b.expanded += int64(n)
-	if b.expanded > b.maxOut || b.expanded > 1<<20+b.sent*b.ratio {
+	if b.expanded > b.maxOut || b.expanded > 8<<20+b.sent*b.ratio {
 		return 0, errTooLarge.with("expands too far")
 	}
 	if err != nil && err != io.EOF {

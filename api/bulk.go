@@ -22,6 +22,24 @@ const bulkPath = "/pdx/v1/bulk"
 
 func (s *Server) bulkRoutes() { s.handle("POST", bulkPath, problems, s.postBulk) }
 
+// expect answers a request that waits with its body until it is asked for
+// (RFC 9110 section 10.1.1): a bulk body that would be refused is not sent.
+func (s *Server) expect(ctx *fasthttp.RequestCtx) int {
+	if string(ctx.Path()) != bulkPath {
+		if ctx.Request.Header.ContentLength() > s.limits.Body {
+			return http.StatusRequestEntityTooLarge
+		}
+		return http.StatusContinue
+	}
+	if _, err := s.authenticate(ctx, ScopePDX); err != nil {
+		return problemOf(err).Status
+	}
+	if int64(ctx.Request.Header.ContentLength()) > s.limits.BulkBody {
+		return http.StatusRequestEntityTooLarge
+	}
+	return http.StatusContinue
+}
+
 // postBulk takes sections as newline-delimited JSON and answers a line for
 // each, then a summary. The body is read, scanned and delivered in waves, one
 // wave being decided while the next is read; the answer is sent when all was
@@ -428,6 +446,7 @@ func (b *bulk) closeSection(end int) {
 	if !o.is {
 		return
 	}
+	b.flushHash(end)
 	o.is = false
 	b.w.bytes += o.bytes
 	out := outcome{uid: pds.UID(o.head.UID), nid: pds.NID(o.head.NID), known: o.head.NID != 0, sec: -1, reason: o.reason}
@@ -435,7 +454,6 @@ func (b *bulk) closeSection(end int) {
 		b.w.outs = append(b.w.outs, out)
 		return
 	}
-	b.flushHash(end)
 	out.sec = int32(len(b.w.secs))
 	b.w.outs = append(b.w.outs, out)
 	b.w.secs = append(b.w.secs, actors.Section{

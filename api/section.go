@@ -108,11 +108,15 @@ func idempotencyOf(ctx *fasthttp.RequestCtx, who *subscriber) (id idempotency, e
 			return id, errIdempotency
 		}
 	}
+	return newIdempotency(who.org, v), nil
+}
+
+func newIdempotency(org string, key []byte) (id idempotency) {
 	id.on, id.h = true, sha256.New()
-	id.prefix = appendPart(appendPart(nil, []byte(who.org)), v)
+	id.prefix = appendPart(appendPart(nil, []byte(org)), key)
 	id.h.Write(id.prefix)
 	copy(id.request[:], id.h.Sum(id.sum[:0]))
-	return id, nil
+	return id
 }
 
 func appendPart(b, part []byte) []byte {

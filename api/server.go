@@ -165,6 +165,7 @@ func (s *Server) newHTTP(h fasthttp.RequestHandler) *fasthttp.Server {
 		Logger:                       quiet{s.log},
 		ErrorHandler:                 s.badRequest,
 		HeaderReceived:               s.headerReceived,
+		ExpectHandler:                s.expect,
 		StreamRequestBody:            true, // every body is read by readBody or the bulk reader, with their limits
 		DisablePreParseMultipartForm: true,
 		SecureErrorLogMessage:        true,

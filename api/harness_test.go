@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -446,4 +447,13 @@ func lines(t testing.TB, a answer) []map[string]any {
 		out = append(out, m)
 	}
 	return out
+}
+
+func dial(t testing.TB, w *pdxWorld) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", w.s.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
 }

@@ -349,7 +349,18 @@ func (m *member) noteOverlay(tag pds.Tag, id, seq uint64, kind block.Kind) {
 // connection: it returns when the entry is durable. The returned error is
 // what to answer: normally the refusal itself, or why the key was not
 // accepted.
-func (d *Directory) RefuseAccess(ctx context.Context, c Caller, act pds.Act, dataset string, instance uint32, refusal *pds.Error) error {
+func (d *Directory) RefuseAccess(ctx context.Context, c Caller, method pds.Method, dataset string, instance uint32, refusal *pds.Error) error {
+	act := pds.ActAccess
+	switch method {
+	case pds.Read:
+		act = pds.ActRead
+	case pds.Create:
+		act = pds.ActCreate
+	case pds.Update:
+		act = pds.ActUpdate
+	case pds.Delete:
+		act = pds.ActDelete
+	}
 	w := &refuseWork{caller: c, act: act, dataset: dataset, instance: instance, refusal: refusal}
 	if err := d.do(ctx, c.UID, w); err != nil {
 		return err

@@ -56,16 +56,17 @@ func (m *member) tag(t pds.Tag) (*tagState, *pds.Error) {
 
 // blockAAD is the associated data of every unit of a record, up to the unit:
 // format, suite, environment, store, tag, writer, compartment, epoch, kind,
-// first id, rows and last id, length-prefixed. Not shard, node or sequence:
+// first id, rows, last id and number of units, length-prefixed. Not shard, node or sequence:
 // the store moves with its member.
 func blockAAD(dst []byte, env seal.Env, store [16]byte, tag pds.Tag, writer pds.LinkID, h *block.Header) []byte {
-	var n [31]byte
+	var n [32]byte
 	n[0], n[1], n[2] = 1, h.Suite, byte(h.Kind)
 	putBE64(n[3:], h.First)
 	putBE64(n[11:], h.Last)
 	copy(n[19:], be32(h.Rows))
 	copy(n[23:], be32(h.Comp))
 	copy(n[27:], be32(h.Epoch))
+	n[31] = h.Units
 	return seal.AppendInfo(dst, env, "block", n[:], store[:], tag[:], writer[:])
 }
 

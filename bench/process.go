@@ -88,7 +88,7 @@ func (l *Launch) start(ctx context.Context, dir string, seeded bool) (*server, e
 			return nil, err
 		}
 	} else {
-		args = append(args, "--members", strconv.Itoa(l.Members), "--keys", keys)
+		args = append(args, "--members", strconv.Itoa(l.Members), "--connect", l.Subscriber, "--keys", keys)
 	}
 	args = append(append(args, "--world", here), l.Args...)
 	log, err := os.OpenFile(filepath.Join(dir, "server.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)

@@ -14,22 +14,15 @@ import (
 	"syscall"
 	"time"
 
+	"holdfast/actors"
 	"holdfast/actors/pds"
 	"holdfast/actors/pds/schema"
 	"holdfast/storage/seal"
 )
 
-// Callback is what a subscriber is told when a member approved a connection or
-// changed what was approved.
-type Callback struct {
-	NID          pds.NID
-	UID          pds.UID
-	Mydexid      string
-	Key          seal.MemberKey
-	Grants       []pds.Grant
-	Update       bool // a later approval: PUT instead of POST
-	LinkingToken string
-}
+// Callback is what a subscriber is told: an approved connection, or a changed
+// agreement (then its Key is empty: it is still the same).
+type Callback = actors.Callback
 
 // Delivery is one attempt, without anything of the member.
 type Delivery struct {
@@ -173,7 +166,9 @@ func (c *Callbacks) form(m *Callback) string {
 	add("connection_id", pds.ConID(m.UID, m.NID))
 	add("uid", utoa(uint64(m.UID)))
 	add("mydexid", m.Mydexid)
-	add("key", m.Key.Reveal())
+	if m.Key != (seal.MemberKey{}) {
+		add("key", m.Key.Reveal())
+	}
 	if m.LinkingToken != "" {
 		add("linking_token", m.LinkingToken)
 	}

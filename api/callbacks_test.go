@@ -78,14 +78,14 @@ func TestCallbacks_Deliver(t *testing.T) {
 	if len(g.form) != 5+8 {
 		t.Errorf("%d parameters", len(g.form))
 	}
-	m.Update = true
+	m.Update, m.Key = true, seal.MemberKey{}
 	for _, s := range []int{204, 302, 404, 500} {
 		status = s
 		err := cb.Deliver(ctx, m)
 		if (err == nil) != (s == 204) || err != nil && !errors.Is(err, ErrCallback) {
 			t.Errorf("%d: %v", s, err)
 		}
-		if g := <-seen; g.method != "PUT" {
+		if g := <-seen; g.method != "PUT" || g.form.Has("key") {
 			t.Errorf("%s", g.method)
 		}
 	}

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -36,7 +37,7 @@ func inspectState(dir string) (*aside, error) {
 	}
 	names, err := os.ReadDir(dir)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+		return nil, damage(err)
 	}
 	var tables []string
 	manifest := false
@@ -61,18 +62,22 @@ func inspectState(dir string) (*aside, error) {
 		return a, nil
 	}
 	path := filepath.Join(dir, badger.ManifestFilename)
-	named, whole, err := readManifest(path)
+	b, err := os.ReadFile(path)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("manifest: %w", err)
 	}
-	if !whole {
-		b, err := os.ReadFile(path)
-		if err != nil {
-			return nil, err
-		}
+	if whole := wholeManifest(b); whole < len(b) {
 		if err := a.keepManifest(b); err != nil {
 			return nil, err
 		}
+		if err := os.Truncate(path, int64(whole)); err != nil {
+			return nil, fmt.Errorf("manifest: %w", err)
+		}
+	}
+	named, err := readManifest(path)
+	if err != nil {
+		_ = a.restore()
+		return nil, err
 	}
 	for _, name := range tables {
 		id, ok := table.ParseFileID(name)
@@ -98,33 +103,47 @@ func inspectState(dir string) (*aside, error) {
 	return a, nil
 }
 
-// readManifest lists the tables named by a manifest. whole is false when the
-// file ends in the middle of a change.
-func readManifest(path string) (named map[uint64]struct{}, whole bool, err error) {
+// wholeManifest returns the length of the manifest without a change that its end
+// cuts short, which is what a power cut leaves of the change being
+// written. The engine refuses some of these. Layout: 8 bytes of header, then per
+// change its length and checksum, 4 bytes each, big endian, and the change.
+func wholeManifest(b []byte) int {
+	const header, head = 8, 8
+	at := header
+	for {
+		if len(b)-at < head {
+			return min(at, len(b))
+		}
+		n := uint64(binary.BigEndian.Uint32(b[at:]))
+		if n > uint64(len(b)-at-head) {
+			return at
+		}
+		at += head + int(n)
+	}
+}
+
+// readManifest lists the tables named by a manifest.
+func readManifest(path string) (named map[uint64]struct{}, err error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
 	defer f.Close()
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("manifest: %w: %v", ErrDamaged, r)
+			err = fmt.Errorf("manifest: %w", damage(fmt.Errorf("%v", r)))
 		}
 	}()
 	opt := badger.DefaultOptions("").WithLogger(nil)
-	m, end, err := badger.ReplayManifestFile(f, opt.ExternalMagicVersion, opt)
+	m, _, err := badger.ReplayManifestFile(f, opt.ExternalMagicVersion, opt)
 	if err != nil {
-		return nil, false, fmt.Errorf("manifest: %w: %w", ErrDamaged, err)
-	}
-	fi, err := f.Stat()
-	if err != nil {
-		return nil, false, err
+		return nil, fmt.Errorf("manifest: %w", damage(err))
 	}
 	named = make(map[uint64]struct{}, len(m.Tables))
 	for id := range m.Tables {
 		named[id] = struct{}{}
 	}
-	return named, fi.Size() == end, nil
+	return named, nil
 }
 
 // checkTable verifies all checksums of one table. The engine would do so on
@@ -138,11 +157,11 @@ func checkTable(path string) (err error) {
 	}()
 	mf, err := z.OpenMmapFile(path, os.O_RDWR, 0)
 	if err != nil {
-		return fmt.Errorf("table %s: %w: %w", name, ErrDamaged, err)
+		return fmt.Errorf("table %s: %w", name, damage(err))
 	}
 	t, err := table.OpenTable(mf, table.Options{ChkMode: options.OnTableAndBlockRead, BlockSize: 4096})
 	if err != nil {
-		return fmt.Errorf("table %s: %w: %w", name, ErrDamaged, err)
+		return fmt.Errorf("table %s: %w", name, damage(err))
 	}
 	if err := t.Close(-1); err != nil {
 		return fmt.Errorf("table %s: %w", name, err)

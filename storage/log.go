@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -39,7 +41,7 @@ type LogConfig struct {
 	FS    vfs.FS // nil: the disk; tests inject faults here
 	Found bool   // create it; it must not exist
 	Start Position
-	Fault *Fault
+	Fault *Fault // never nil
 	Log   *slog.Logger
 }
 
@@ -117,8 +119,13 @@ func OpenLog(cfg LogConfig) (*Log, *[Groups]GroupLog, error) {
 	}
 	l.db = db
 	groups, err := l.load()
+	if err == nil {
+		err = cfg.Fault.Err()
+	}
 	if err != nil {
-		_ = db.Close()
+		// Work in the background may have stopped for good on the same damage, and
+		// Close waits for it.
+		go db.Close()
 		return nil, nil, err
 	}
 	return l, groups, nil
@@ -127,7 +134,7 @@ func OpenLog(cfg LogConfig) (*Log, *[Groups]GroupLog, error) {
 func (l *Log) openEngine() (db *pebble.DB, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("open log: %w: %v", ErrDamaged, r)
+			err = fmt.Errorf("open log: %w", damage(fmt.Errorf("%v", r)))
 		}
 	}()
 	cache := pebble.NewCache(8 << 20)
@@ -151,7 +158,11 @@ func (l *Log) openEngine() (db *pebble.DB, err error) {
 		BytesPerSync:              1 << 20,
 		Logger:                    engineLogger{l},
 		EventListener: &pebble.EventListener{
-			BackgroundError: func(err error) { l.fail(err) },
+			BackgroundError: func(err error) { l.fail(fmt.Errorf("log engine: %w", err)) },
+			// Without this the engine would end the process where it stands.
+			DataCorruption: func(i pebble.DataCorruptionInfo) {
+				l.fail(fmt.Errorf("log engine: %w", damage(i.Details)))
+			},
 			DiskSlow: func(i pebble.DiskSlowInfo) {
 				l.cfg.Log.Warn("log disk is slow", "op", i.OpType.String(), "took", i.Duration)
 			},
@@ -160,10 +171,10 @@ func (l *Log) openEngine() (db *pebble.DB, err error) {
 	opts.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionNone })
 	db, err = pebble.Open(filepath.Join(l.cfg.Dir, LogDir), opts)
 	if err != nil {
-		if errors.Is(err, pebble.ErrCorruption) || errors.Is(err, pebble.ErrDBDoesNotExist) {
-			return nil, fmt.Errorf("open log: %w: %w", ErrDamaged, err)
+		if sys := syscall.Errno(0); errors.As(err, &sys) && !errors.Is(err, os.ErrNotExist) {
+			return nil, fmt.Errorf("open log: %w", err) // the disk or its rights, not the content
 		}
-		return nil, fmt.Errorf("open log: %w", err)
+		return nil, fmt.Errorf("open log: %w", damage(err))
 	}
 	return db, nil
 }
@@ -222,7 +233,7 @@ func appendIdentity(dst []byte, id Identity) []byte {
 func (l *Log) get(key []byte, f func(val []byte) error) error {
 	val, c, err := l.db.Get(key)
 	if err != nil {
-		return fmt.Errorf("record %q: %w: %w", key, ErrDamaged, err)
+		return fmt.Errorf("record %q: %w", key, damage(err))
 	}
 	defer c.Close()
 	return f(val)
@@ -277,7 +288,7 @@ func (l *Log) readGroup(g int, gl *GroupLog) error {
 	for ok := it.First(); ok; ok = it.Next() {
 		val, err := it.ValueAndErr()
 		if err != nil {
-			return fmt.Errorf("after index %d: %w: %w", at.Index, ErrDamaged, err)
+			return fmt.Errorf("after index %d: %w", at.Index, damage(err))
 		}
 		e, prev, sum, err := parseEntry(it.Key(), val)
 		switch {
@@ -292,7 +303,7 @@ func (l *Log) readGroup(g int, gl *GroupLog) error {
 		size += int64(len(val))
 	}
 	if err := it.Error(); err != nil {
-		return fmt.Errorf("after index %d: %w: %w", at.Index, ErrDamaged, err)
+		return fmt.Errorf("after index %d: %w", at.Index, damage(err))
 	}
 	l.last[g] = at
 	l.bytes[g].Store(size)
@@ -559,12 +570,7 @@ func (l *Log) commit(b *pebble.Batch) (err error) {
 	return l.cfg.Fault.Err()
 }
 
-func (l *Log) fail(err error) error {
-	if l.cfg.Fault == nil {
-		return err
-	}
-	return l.cfg.Fault.Set(err)
-}
+func (l *Log) fail(err error) error { return l.cfg.Fault.Set(err) }
 
 // Close closes the log. After a failure the engine is left as it is: closing it
 // would wait for work that cannot end.

@@ -151,6 +151,7 @@ func (s *State) options(lg badger.Logger) badger.Options {
 		WithSyncWrites(false).
 		WithMemTableSize(stateMemTable).
 		WithBaseTableSize(8 << 20).
+		WithValueLogFileSize(4 << 20).
 		WithNumMemtables(3).
 		WithValueThreshold(1 << 20).
 		WithChecksumVerificationMode(options.OnTableAndBlockRead).
@@ -169,12 +170,12 @@ func (s *State) options(lg badger.Logger) badger.Options {
 func openBadger(o badger.Options) (db *badger.DB, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			db, err = nil, fmt.Errorf("%w: %v", ErrDamaged, r)
+			db, err = nil, damage(fmt.Errorf("%v", r))
 		}
 	}()
 	db, err = badger.Open(o)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+		return nil, damage(err)
 	}
 	return db, nil
 }
@@ -360,7 +361,7 @@ func (g *stateLogger) complaint() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.first != nil {
-		return fmt.Errorf("%w: %w", ErrDamaged, g.first)
+		return damage(g.first)
 	}
 	return nil
 }

@@ -1,7 +1,11 @@
 // Package storage keeps the bytes of one node: log, state, slots and their checks.
 package storage
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
 
 // Reader reads one consistent version of the state.
 //
@@ -45,3 +49,13 @@ var (
 	// ErrValueSize: a value is longer than MaxValue.
 	ErrValueSize = errors.New("storage: value too long")
 )
+
+// damage marks an engine's complaint as ErrDamaged and keeps its first line,
+// where the engines say what is wrong; the rest is for their authors.
+func damage(err error) error {
+	if errors.Is(err, ErrDamaged) {
+		return err
+	}
+	line, _, _ := strings.Cut(strings.TrimSpace(err.Error()), "\n")
+	return fmt.Errorf("%w: %s", ErrDamaged, line)
+}

@@ -29,7 +29,7 @@ type PushCmd struct {
 	Keys     string        `placeholder:"FILE" help:"Agreements, one a line: {\"ref\",\"uid\",\"con_id\",\"key\"}. Needed unless --dry-run."`
 	Client   string        `placeholder:"FILE" help:"JSON with client_id, client_secret, token_url and pdx_url. Needed unless --dry-run."`
 	URL      string        `name:"url" placeholder:"URL" help:"PDX address, instead of the client file's pdx_url."`
-	NID      string        `name:"nid" placeholder:"N" help:"Use only agreements of this connection number (con_id is UID-N)."`
+	NID      string        `name:"nid" placeholder:"N" help:"Use only agreements of this connection number (con_id is UID-N). Default: nid in the client file, else all."`
 	Rejects  string        `placeholder:"FILE" help:"Where rows go that cannot be delivered, with file, line and reason; CSV if it ends in .csv, else NDJSON. Default: holdfast-push-ID.rejects.ndjson here."`
 	State    string        `placeholder:"FILE" help:"What was acknowledged, so that a push can resume. Default: beside the rejects."`
 	Batch    int           `default:"10000" help:"Records a request, at most 20000."`

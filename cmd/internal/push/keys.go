@@ -85,7 +85,9 @@ func readKeys(name, nid string, warn func(string)) (*keyring, error) {
 			return nil, fmt.Errorf("keys file, line %d: a second key for the same connection", line)
 		}
 		if have, ok := k.byRef[ref]; ok && have != at {
-			return nil, fmt.Errorf("keys file, line %d: the ref stands for two connections; pick one with --nid", line)
+			_, a, _ := strings.Cut(k.cons[have].conID, "-")
+			_, b, _ := strings.Cut(e.ConID, "-")
+			return nil, fmt.Errorf("keys file, line %d: its ref has agreements on connections %s and %s; choose one with --nid", line, a, b)
 		}
 		k.byRef[ref] = at
 		h.Write(sc.Bytes())
@@ -107,6 +109,8 @@ type credentials struct {
 	Secret   string `json:"client_secret"`
 	TokenURL string `json:"token_url"`
 	PDX      string `json:"pdx_url"`
+
+	NID json.Number `json:"nid"` // optional: the connection whose agreements are used
 }
 
 func (credentials) String() string   { return "[redacted]" }

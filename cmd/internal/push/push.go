@@ -24,7 +24,9 @@ type Options struct {
 	Keys   string // keys file; may be missing in a dry run
 	Client string // client file; unused in a dry run
 	URL    string // replaces pdx_url of the client file
-	NID    string // only agreements whose con_id ends in -NID
+	// NID takes only agreements whose con_id ends in -NID; default the client
+	// file's nid, if it has one, else all.
+	NID string
 
 	// Rejects is where rows go that cannot be delivered: CSV if the name ends in
 	// .csv, else NDJSON. Default holdfast-push-<id>.rejects.ndjson in the working
@@ -108,11 +110,6 @@ func (p *push) run(ctx context.Context) (err error) {
 		return err
 	}
 	warn := func(s string) { fmt.Fprintln(p.Progress, "push: warning:", s) }
-	if p.Keys != "" || !p.DryRun {
-		if p.keys, err = readKeys(p.Keys, p.NID, warn); err != nil {
-			return err
-		}
-	}
 	var who credentials
 	if !p.DryRun {
 		c, err := readClient(p.Client, p.URL, warn)
@@ -120,8 +117,16 @@ func (p *push) run(ctx context.Context) (err error) {
 			return err
 		}
 		who = *c
+		if p.NID == "" {
+			p.NID = c.NID.String()
+		}
 		p.client = newClient(c, p.Parallel, p.GiveUp)
 		configure(p.client)
+	}
+	if p.Keys != "" || !p.DryRun {
+		if p.keys, err = readKeys(p.Keys, p.NID, warn); err != nil {
+			return err
+		}
 	}
 	if p.ins, err = inputs(p.Data, p.m.Source.Files, p.Stdin); err != nil {
 		return err
@@ -260,7 +265,7 @@ type prepared struct {
 // for a bomb: ours refuses 200 bytes for one sent, after the first MiB.
 func (p *push) compress(b *batch, plain []byte) prepared {
 	small := p.zip.EncodeAll(plain, nil)
-	if len(plain) > 1<<20 && len(plain)/100 > len(small) {
+	if len(plain) > 1<<20+150*len(small) {
 		return prepared{b, bytes.Clone(plain), false}
 	}
 	return prepared{b, small, true}

@@ -448,7 +448,7 @@ func TestKeys_Refusals(t *testing.T) {
 		"empty":     {"", "", "no entries"},
 		"bad":       {"{", "", "line 1"},
 		"no key":    {`{"ref":"a","con_id":"1-2"}`, "", "missing"},
-		"two":       {`{"ref":"a","con_id":"1-2","key":"k"}` + "\n" + `{"ref":"a","con_id":"1-3","key":"k"}`, "", "two connections"},
+		"two":       {`{"ref":"a","con_id":"1-2","key":"k"}` + "\n" + `{"ref":"a","con_id":"1-3","key":"k"}`, "", "choose one with --nid"},
 		"two keys":  {`{"ref":"a","con_id":"1-2","key":"k"}` + "\n" + `{"ref":"b","con_id":"1-2","key":"l"}`, "", "second key"},
 		"picked":    {`{"ref":"a","con_id":"1-2","key":"k"}` + "\n" + `{"ref":"a","con_id":"1-3","key":"k"}`, "3", ""},
 		"number":    {`{"ref":17850,"con_id":"1-2","key":"k"}`, "", ""},

@@ -269,9 +269,9 @@ func (m *members) recordsOf(c context.Context, s *session, nid pds.NID, r *actor
 	if proof == nil {
 		return nil, nil, nil
 	}
-	at := uint64(0)
+	at, last := uint64(0), uint64(proof.Sequence)
 	found := errors.New("found")
-	_, err = m.entries(c, s, actors.AuditQuery{NID: nid}, func(e *actors.AuditEntry) error {
+	_, err = m.entries(c, s, actors.AuditQuery{NID: nid, From: max(last, maxReceipt) - maxReceipt}, func(e *actors.AuditEntry) error {
 		var j pds.Journal
 		if pds.DecodeJournal(e.Record, &j) == nil && bytes.Equal(j.Statement, r.Statement) {
 			at = e.Sequence
@@ -282,8 +282,7 @@ func (m *members) recordsOf(c context.Context, s *session, nid pds.NID, r *actor
 	if err != nil && err != found {
 		return nil, nil, err
 	}
-	last := uint64(proof.Sequence)
-	if at < 2 || at > last || last-at > maxReceipt {
+	if at < 2 || at > last {
 		return nil, nil, nil
 	}
 	_, err = m.entries(c, s, actors.AuditQuery{From: at - 1}, func(e *actors.AuditEntry) error {

@@ -109,11 +109,14 @@ func auditRow(w *table, e *verify.Entry) {
 	if data != "" {
 		data = fmt.Sprintf("%s/%d", s.Dataset, s.Instance)
 		if s.Rows > 0 {
-			data += fmt.Sprintf(", %d records", s.Rows)
+			data += fmt.Sprintf(", records: %d", s.Rows)
 		}
 		if len(s.Fields) > 0 {
 			data += ": " + strings.Join(s.Fields, " ")
 		}
+	}
+	if data == "" && s.Connection != s.Source {
+		data = s.Connection
 	}
 	result := s.Result
 	if s.Field != "" {

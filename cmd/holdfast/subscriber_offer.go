@@ -11,7 +11,7 @@ import (
 
 type subscriberConnection struct {
 	Create subscriberConnectionCreate `cmd:"" help:"Make a connection; its secrets go into a file."`
-	List   subscriberConnectionList   `cmd:"" default:"1" help:"List connections."`
+	List   subscriberConnectionList   `cmd:"" default:"withargs" help:"List connections."`
 }
 
 type subscriberConnectionCreate struct {

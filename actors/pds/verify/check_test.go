@@ -87,7 +87,7 @@ func TestCheck_FindsChangesWithRepairedDigest(t *testing.T) {
 		{"text", "English law", "Welsh law!!", "the text is not the one"},
 		{"rules", `"read":["field_home_postcode"]`, `"read":["field_home_street"]`, "the rules are not"},
 		{"what is shown", `"field":"field_home_street"`, `"field":"field_home_town"`, "what is shown in words"},
-		{"who acted", `"source":"97-1545","version":1,"behalf":0`, `"source":"97-1546","version":1,"behalf":0`, "what is shown in words"},
+		{"who acted", `"source":"97-1545","connection"`, `"source":"97-1546","connection"`, "what is shown in words"},
 		{"con_id", `"con_id":"97-2000"`, `"con_id":"97-2001"`, "con_id is not"},
 		{"unknown member", `"made":`, `"mode":`, "unknown member"},
 		{"environment", `"environment":"sandbox"`, `"environment":"live"`, "other environment"},

@@ -185,7 +185,8 @@ type Entry struct {
 type Shown struct {
 	Time       Num      `json:"time"` // Unix milliseconds
 	Act        string   `json:"act"`
-	Source     string   `json:"source"` // con_id, or "user" for the member and the store itself
+	Source     string   `json:"source"`     // who acted: a con_id, "user" for the member, "system" for the store itself
+	Connection string   `json:"connection"` // con_id of the connection that it is about, or ""
 	Version    Num      `json:"version"`
 	Behalf     Num      `json:"behalf"`
 	Dataset    string   `json:"dataset"`
@@ -212,7 +213,15 @@ func Show(uid pds.UID, j *pds.Journal, e *pds.AuditEntry, cat *schema.Catalogue)
 		First: Num(e.First), Count: Num(e.Count), Digest: hex.EncodeToString(e.Digest), Statements: kindOf(j.Statement),
 	}
 	if e.NID != 0 {
-		s.Source = pds.ConID(uid, e.NID)
+		s.Connection = pds.ConID(uid, e.NID)
+	}
+	switch e.Act {
+	case pds.ActRead, pds.ActCreate, pds.ActUpdate, pds.ActDelete, pds.ActAccess:
+		if e.NID != 0 {
+			s.Source = s.Connection
+		}
+	case pds.ActKeys:
+		s.Source = "system"
 	}
 	if e.Result != pds.CodeNone {
 		s.Result = e.Result.Title()

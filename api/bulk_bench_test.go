@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"holdfast/actors"
 	"holdfast/actors/pds"
@@ -46,7 +47,7 @@ func txLine(i int) string {
 func BenchmarkBulk(b *testing.B) {
 	w := newPDX(b, Limits{})
 	w.s.store = nullStore{w.store}
-	who, err := w.s.tokens.verify(context.Background(), w.token)
+	who, err := w.s.tokens.verify(context.Background(), w.token, time.Minute)
 	if err != nil {
 		b.Fatal(err)
 	}

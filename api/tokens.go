@@ -51,6 +51,7 @@ type subscriber struct {
 	nids    []pds.NID // sorted
 	expires time.Time
 	checked time.Time
+	bucket  string // of its rate limit
 }
 
 func (s *subscriber) owns(n pds.NID) bool {
@@ -101,8 +102,9 @@ func (t *tokens) issue(ctx context.Context, client, org string, scopes []string,
 	return token, expires, nil
 }
 
-// verify says for whom a token speaks; errToken if for nobody.
-func (t *tokens) verify(ctx context.Context, token string) (*subscriber, error) {
+// verify says for whom a token speaks; errToken if for nobody. It reads the
+// registry, for at most d, only if it has not done so within a minute.
+func (t *tokens) verify(ctx context.Context, token string, d time.Duration) (*subscriber, error) {
 	if token == "" || len(token) > 128 {
 		return nil, errToken
 	}
@@ -114,6 +116,8 @@ func (t *tokens) verify(ctx context.Context, token string) (*subscriber, error) 
 	if s != nil && now.Before(s.expires) && now.Sub(s.checked) < tokenCache {
 		return s, nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
 	s, err := t.load(ctx, hex.EncodeToString(id[:]), now)
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -133,7 +137,7 @@ func (t *tokens) load(ctx context.Context, digest string, now time.Time) (*subsc
 	if err := getRecord(ctx, t.reg, KindToken, digest, &r); err != nil {
 		return nil, notFoundAs(err, errToken)
 	}
-	s := &subscriber{client: r.Client, org: r.Org, scopes: r.Scopes, expires: time.Unix(r.Expires, 0), checked: now}
+	s := &subscriber{bucket: "client " + r.Org + " " + r.Client, client: r.Client, org: r.Org, scopes: r.Scopes, expires: time.Unix(r.Expires, 0), checked: now}
 	if r.Env != byte(t.env) || !now.Before(s.expires) {
 		return nil, errToken
 	}
@@ -200,9 +204,7 @@ func (s *Server) sweepTokens() {
 // authenticate says which subscriber calls, and applies its rate limit. scope
 // is what the route needs.
 func (s *Server) authenticate(ctx *fasthttp.RequestCtx, scope string) (*subscriber, error) {
-	c, cancel := s.deadline(s.limits.Request)
-	defer cancel()
-	who, err := s.tokens.verify(c, bearer(ctx))
+	who, err := s.tokens.verify(s.base, bearer(ctx), s.limits.Request)
 	if err != nil {
 		s.counts.unidentified.Inc()
 		if err == errToken {
@@ -216,7 +218,7 @@ func (s *Server) authenticate(ctx *fasthttp.RequestCtx, scope string) (*subscrib
 		s.counts.unidentified.Inc()
 		return nil, errScope.with(scope)
 	}
-	if err := s.limited("client "+who.client, s.limits.Rate, s.limits.RateBurst); err != nil {
+	if err := s.limited(who.bucket, s.limits.Rate, s.limits.RateBurst); err != nil {
 		return nil, err
 	}
 	return who, nil

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"time"
 
@@ -146,6 +147,10 @@ func (m *members) unlock(ctx *fasthttp.RequestCtx, s *session) error {
 	c, cancel := m.call()
 	defer cancel()
 	u, err := m.store.Unlock(c, s.at(), in.Nonce, in.Sealed)
+	var refused *pds.Error
+	if errors.As(err, &refused) && refused.Code == pds.CodeTooManyTries {
+		return pds.Refuse(pds.Busy, pds.CodeTooManyTries) // to wait is what helps
+	}
 	if err != nil {
 		return err
 	}

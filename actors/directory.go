@@ -51,6 +51,7 @@ type Directory struct {
 	closed atomic.Bool
 	log    *logger
 	outbox *outbox
+	disp   *dispatcher
 	Counts Counters
 }
 
@@ -75,14 +76,15 @@ type nameShard struct {
 // lane closes it and waits until nobody is inside before it retires the
 // actor, so that no message is behind the last one the actor reads.
 type handle struct {
-	uid     pds.UID
-	id      pds.MemberID
-	shard   cluster.ShardID
-	pid     *actor.PID
-	inside  atomic.Int32
-	closed  atomic.Bool
-	waiting atomic.Int32
-	used    atomic.Int64 // Unix milliseconds
+	uid      pds.UID
+	id       pds.MemberID
+	shard    cluster.ShardID
+	pid      *actor.PID
+	inside   atomic.Int32
+	closed   atomic.Bool
+	waiting  atomic.Int32
+	used     atomic.Int64 // Unix milliseconds
+	unlogged atomic.Bool  // the transparency log is to take its head
 }
 
 func (h *handle) enter() bool {
@@ -108,7 +110,7 @@ func New(cfg Config) *Directory {
 		cfg.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
 	d := &Directory{cfg: cfg, env: cfg.Barrier.Env, dk: cfg.Barrier.DK(), pepper: cfg.Barrier.Pepper(),
-		cache: seal.RandomSecret(), stop: make(chan struct{})}
+		cache: seal.RandomSecret(), stop: make(chan struct{}), disp: newDispatcher()}
 	for i := range d.names {
 		d.names[i].m = map[pds.UID]*handle{}
 	}
@@ -229,7 +231,7 @@ func (d *Directory) enter(ctx context.Context, u pds.UID) (*handle, error) {
 }
 
 // post sends one message to a member's actor, or says busy at once.
-func (d *Directory) post(ctx context.Context, u pds.UID, c *call) error {
+func (d *Directory) post(ctx context.Context, u pds.UID, c *call, nowMS int64) error {
 	h, err := d.enter(ctx, u)
 	if err != nil {
 		return err
@@ -240,7 +242,7 @@ func (d *Directory) post(ctx context.Context, u pds.UID, c *call) error {
 		d.Counts.Busy.Add(1)
 		return pds.Refuse(pds.Busy, pds.CodeBusy)
 	}
-	h.used.Store(d.cfg.Now().UnixMilli())
+	h.used.Store(nowMS)
 	c.uid = u
 	d.sys.Root.Send(h.pid, c)
 	return nil
@@ -249,7 +251,7 @@ func (d *Directory) post(ctx context.Context, u pds.UID, c *call) error {
 // do sends one piece of work and waits for it.
 func (d *Directory) do(ctx context.Context, u pds.UID, w waiter) error {
 	w.begin()
-	if err := d.post(ctx, u, &call{works: []work{w}}); err != nil {
+	if err := d.post(ctx, u, &call{works: []work{w}}, d.cfg.Now().UnixMilli()); err != nil {
 		return err
 	}
 	select {
@@ -299,9 +301,10 @@ func (d *Directory) Deliver(ctx context.Context, sections []*Section) error {
 			firsts[s.Caller.UID] = &calls[len(calls)-1]
 		}
 	}
+	now := d.cfg.Now().UnixMilli()
 	for i := range calls {
 		c := &calls[i]
-		if err := d.post(ctx, c.uid, c); err != nil {
+		if err := d.post(ctx, c.uid, c, now); err != nil {
 			var e *pds.Error
 			if !errors.As(err, &e) {
 				e = pds.Refuse(pds.Unavailable, pds.CodeUnavailable)

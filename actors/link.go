@@ -74,9 +74,10 @@ func (l *openLink) grantIndex(dataset string, instance uint32) int {
 }
 
 func (m *member) mark(k *seal.MemberKey) [32]byte {
-	var b [64]byte
-	copy(b[:], m.d.cache.Bytes())
-	copy(b[32:], k[:])
+	// 16 bytes of key and the fixed 32 of the Member Key fill one block.
+	var b [48]byte
+	copy(b[:16], m.d.cache.Bytes())
+	copy(b[16:], k[:])
 	h := sha256.Sum256(b[:])
 	clear(b[:])
 	return h

@@ -26,13 +26,13 @@ type logger struct {
 	done  chan struct{}
 	kick  chan chan struct{}
 	mu    sync.Mutex
-	dirty map[pds.MemberID]struct{}
+	dirty map[pds.MemberID]*handle
 }
 
 const logEvery = 60 * time.Second
 
 func newLogger(d *Directory) *logger {
-	l := &logger{d: d, quit: make(chan struct{}), done: make(chan struct{}), kick: make(chan chan struct{}, 64), dirty: map[pds.MemberID]struct{}{}}
+	l := &logger{d: d, quit: make(chan struct{}), done: make(chan struct{}), kick: make(chan chan struct{}, 64), dirty: map[pds.MemberID]*handle{}}
 	go l.run()
 	return l
 }
@@ -43,16 +43,28 @@ func (l *logger) close() {
 }
 
 // touch notes that a member's head has moved.
-func (l *logger) touch(id pds.MemberID) {
+func (l *logger) touch(h *handle) {
+	if h.unlogged.Load() || h.unlogged.Swap(true) {
+		return
+	}
 	l.mu.Lock()
-	l.dirty[id] = struct{}{}
+	l.dirty[h.id] = h
+	l.mu.Unlock()
+}
+
+// want asks for a head to be logged whether or not it has moved.
+func (l *logger) want(id pds.MemberID) {
+	l.mu.Lock()
+	if _, ok := l.dirty[id]; !ok {
+		l.dirty[id] = nil
+	}
 	l.mu.Unlock()
 }
 
 // consent has the member's head logged now and waits for it, shortly: the
 // statement is in force whether or not the log is quick.
 func (l *logger) consent(u pds.UID) {
-	l.touch(l.d.MemberID(u))
+	l.want(l.d.MemberID(u))
 	c := make(chan struct{})
 	select {
 	case l.kick <- c:
@@ -115,7 +127,7 @@ func (l *logger) behind() {
 				if seq, _, ok, err := pds.LastLeaf(r, uint8(cluster.Meta), id); err != nil {
 					return false, err
 				} else if !ok || seq != head {
-					l.touch(id)
+					l.want(id)
 				}
 				return true, nil
 			})
@@ -141,7 +153,7 @@ func leafOf(salt []byte, head [32]byte) (out [32]byte) {
 func (l *logger) flush() {
 	l.mu.Lock()
 	dirty := l.dirty
-	l.dirty = map[pds.MemberID]struct{}{}
+	l.dirty = map[pds.MemberID]*handle{}
 	l.mu.Unlock()
 	if len(dirty) == 0 {
 		return
@@ -158,7 +170,10 @@ func (l *logger) flush() {
 		return err == nil
 	}
 	ok := true
-	for id := range dirty {
+	for id, h := range dirty {
+		if h != nil {
+			h.unlogged.Store(false) // before the head is read: later moves count anew
+		}
 		var seq uint64
 		var chain [32]byte
 		err := l.d.view(func(r storage.Reader) error {
@@ -176,8 +191,8 @@ func (l *logger) flush() {
 	}
 	if ok = send() && ok; !ok {
 		l.mu.Lock()
-		for id := range dirty {
-			l.dirty[id] = struct{}{}
+		for id, h := range dirty {
+			l.dirty[id] = h
 		}
 		l.mu.Unlock()
 		return

@@ -97,7 +97,7 @@ type member struct {
 func memberProps(d *Directory, h *handle, parent *actor.PID) *actor.Props {
 	return actor.PropsFromProducer(func() actor.Actor {
 		return &member{d: d, h: h, parent: parent, root: d.sys.Root}
-	}, actor.WithSupervisor(actor.NewOneForOneStrategy(0, 0, func(any) actor.Directive { return actor.StopDirective })))
+	}, actor.WithDispatcher(d.disp), actor.WithSupervisor(actor.NewOneForOneStrategy(0, 0, func(any) actor.Directive { return actor.StopDirective })))
 }
 
 func (m *member) Receive(ac actor.Context) {
@@ -284,7 +284,7 @@ func (m *member) committed(c *committed) {
 // settle is steps apply, reply and publish.
 func (m *member) settle(out *pds.Outcome, flight []work) {
 	seq := m.head
-	m.d.log.touch(m.h.id)
+	m.d.log.touch(m.h)
 	m.head, m.chain = out.Head, out.Chain
 	if out.Control != nil {
 		m.ctl = out.Control

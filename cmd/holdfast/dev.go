@@ -32,11 +32,15 @@ type DevCmd struct {
 	Reserve  int64         `default:"512" help:"Free disk space in MiB below which writes are refused."`
 	Datasets string        `placeholder:"DIR" help:"Further dataset files."`
 	LogFile  string        `placeholder:"FILE" help:"Write the log there instead of to standard error."`
+	Debug    string        `placeholder:"ADDR" help:"Serve profiles (pprof) on this loopback address."`
 	Quiet    bool          `help:"Print nothing but the log."`
 }
 
 // Run serves the sandbox until it is stopped.
 func (c *DevCmd) Run() error {
+	if err := debugListener(c.Debug); err != nil {
+		return err
+	}
 	out := os.Stderr
 	if c.LogFile != "" {
 		f, err := os.OpenFile(c.LogFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)

@@ -33,11 +33,15 @@ type ServeCmd struct {
 	Plain             bool   `help:"Serve plain HTTP behind a TLS terminator on this machine."`
 	Issuer            string `placeholder:"URL" help:"Base URL under which clients reach this node."`
 	Datasets          string `placeholder:"DIR" help:"Further dataset files."`
+	Debug             string `placeholder:"ADDR" help:"Serve profiles (pprof) on this loopback address."`
 	ReserveGiB        int64  `default:"3" help:"Free disk space below which writes are refused."`
 }
 
 // Run serves until it is told to stop or has to.
 func (c *ServeCmd) Run() error {
+	if err := debugListener(c.Debug); err != nil {
+		return err
+	}
 	log := slog.New(slog.NewJSONHandler(os.Stderr, nil))
 	text, beside, err := c.barrier()
 	if err != nil {

@@ -33,6 +33,7 @@ type applier struct {
 	mark    [Shards + 1]bool
 	led     []ledAt
 	taken   []committed
+	rotated *storage.Applied // floor at the last rotation
 }
 
 type delivery struct {
@@ -149,6 +150,14 @@ func (a *applier) applyAll(cs []committed) error {
 			return err
 		}
 		a.deliver()
+		if a.h.log.TotalBytes() > a.h.cfg.maxLog {
+			if floor := a.h.state.Floor(); floor != a.rotated {
+				a.rotated = floor
+				if err := a.h.state.Rotate(); err != nil {
+					return err
+				}
+			}
+		}
 	}
 	return nil
 }

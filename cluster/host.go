@@ -73,8 +73,9 @@ type Config struct {
 	Peers        Peers            // nil: alone
 	Tick         time.Duration    // of the election clock; 0: 100 ms. Unused when alone
 
-	free func() (int64, error) // tests: free disk space
-	log  func(*storage.LogConfig)
+	free   func() (int64, error)    // tests: free disk space
+	log    func(*storage.LogConfig) // tests: faults in the log
+	maxLog int64                    // entries beyond which the state is made to finish a table
 }
 
 // Host runs the shards of one node. All methods may be called from any goroutine.
@@ -126,6 +127,9 @@ func Open(cfg Config) (*Host, error) {
 	}
 	if cfg.Tick == 0 {
 		cfg.Tick = 100 * time.Millisecond
+	}
+	if cfg.maxLog == 0 {
+		cfg.maxLog = 512 << 20
 	}
 	if cfg.free == nil {
 		dir := cfg.Dir

@@ -12,8 +12,9 @@ type Status struct {
 	DiskFree   int64         `json:"disk_free"`
 	Reserve    int64         `json:"reserve"`
 	Writable   bool          `json:"writable"`
-	LogBytes   int64         `json:"log_bytes"`   // on disk
-	StateBytes int64         `json:"state_bytes"` // on disk
+	LogEntries int64         `json:"log_entry_bytes"` // of entries not cut off, about
+	LogBytes   int64         `json:"log_bytes"`       // on disk, preallocated files included
+	StateBytes int64         `json:"state_bytes"`     // on disk, likewise
 	Queued     int64         `json:"queued_bytes"`
 	Slots      int           `json:"slots"`
 	Failure    string        `json:"failure,omitempty"`
@@ -38,6 +39,7 @@ func (h *Host) Status() Status {
 		Format:     storage.FormatVersion,
 		DiskFree:   h.diskFree.Load(),
 		Reserve:    h.cfg.ReserveBytes,
+		LogEntries: h.log.TotalBytes(),
 		LogBytes:   h.log.DiskBytes(),
 		StateBytes: h.state.DiskBytes(),
 		Queued:     h.in.queued.Load(),

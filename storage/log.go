@@ -146,7 +146,9 @@ func (l *Log) openEngine() (db *pebble.DB, err error) {
 		ErrorIfExists:               l.cfg.Found,
 		ErrorIfNotExists:            !l.cfg.Found,
 		MemTableSize:                logMemTable,
-		MemTableStopWritesThreshold: 4,
+		// One being filled, one being written. It also bounds how many preallocated
+		// WAL files of this size are kept for reuse.
+		MemTableStopWritesThreshold: 2,
 		// Log entries live for minutes. Truncation drops whole tables, so tables are left
 		// alone until far more have gathered than a healthy node ever holds.
 		L0CompactionThreshold:     64,
@@ -534,6 +536,15 @@ func (l *Log) Term(group int, index uint64) (uint64, error) {
 // concurrent use.
 func (l *Log) Bytes(group int) int64 { return l.bytes[group].Load() }
 
+// TotalBytes returns the sum of Bytes. Safe for concurrent use.
+func (l *Log) TotalBytes() int64 {
+	var n int64
+	for g := range l.bytes {
+		n += l.bytes[g].Load()
+	}
+	return n
+}
+
 // DiskBytes returns what the log takes on disk. Safe for concurrent use.
 func (l *Log) DiskBytes() int64 { return dirBytes(filepath.Join(l.cfg.Dir, LogDir)) }
 
@@ -602,6 +613,11 @@ func (g engineLogger) Errorf(format string, args ...any) {
 // goroutine is stopped where it stands.
 func (g engineLogger) Fatalf(format string, args ...any) {
 	err := fmt.Errorf("log engine: %s", fmt.Sprintf(format, args...))
+	for _, a := range args {
+		if cause, ok := a.(error); ok {
+			err = fmt.Errorf("log engine: %w", cause)
+		}
+	}
 	g.l.fail(err)
 	if strings.HasPrefix(format, "pebble: fatal commit error") {
 		panic(err)

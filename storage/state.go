@@ -275,6 +275,30 @@ func (s *State) reserveMem(fid int) error {
 	return nil
 }
 
+// Rotate begins a new memory table, so that the present one becomes a finished
+// table soon and the log can be cut. The engine does this only when a table is full; so it is filled,
+// with keys that are deleted again. For a log that grows faster than the state.
+// Only for the goroutine that applies.
+func (s *State) Rotate() error {
+	const keys = 4 // of nearly MaxValue each, as many as fit one transaction
+	var filler [MaxValue]byte
+	t := s.NewTurn()
+	for next := s.nextMem; next == s.nextMem; {
+		t.Begin()
+		for k := byte(0); k < keys; k++ {
+			t.add([]byte{ownSpace, 'f', k}, filler[:], false)
+		}
+		if err := t.Commit(&s.applied); err != nil {
+			return err
+		}
+	}
+	t.Begin()
+	for k := byte(0); k < keys; k++ {
+		t.add([]byte{ownSpace, 'f', k}, nil, true)
+	}
+	return t.Commit(&s.applied)
+}
+
 // Flush finishes all memory tables. Readers wait meanwhile. Only for the
 // goroutine that applies.
 func (s *State) Flush() error {

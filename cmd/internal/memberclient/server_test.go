@@ -4,32 +4,17 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"sync"
 	"testing"
 	"time"
-
-	"golang.org/x/mod/sumdb/note"
 
 	"holdfast/actors"
 	"holdfast/actors/pds"
 	"holdfast/actors/pds/schema"
 	"holdfast/api"
-	"holdfast/cluster"
+	"holdfast/cmd/internal/node"
 	"holdfast/storage"
 	"holdfast/storage/seal"
 )
-
-// machine puts pds.Machine under a host, as the node does.
-type machine struct {
-	*pds.Machine
-	host *cluster.Host
-}
-
-func (m *machine) Apply(tx storage.Tx, c cluster.Command) any {
-	return m.Machine.Apply(tx, uint8(c.Shard), c.Index, c.Term, c.Data)
-}
-func (m *machine) Committed([]cluster.ShardID) {}
-func (m *machine) Reset(s cluster.ShardID)     { m.Machine.Reset(uint8(s)) }
 
 // caught is one callback.
 type caught struct {
@@ -43,7 +28,6 @@ type caught struct {
 
 // catcher takes the place of subscribers' callbacks.
 type catcher struct {
-	mu  sync.Mutex
 	got chan caught
 }
 
@@ -61,7 +45,6 @@ type server struct {
 	t      testing.TB
 	url    string
 	dir    *actors.Directory
-	api    *api.Server
 	mgr    *api.Manager
 	org    string
 	caught *catcher
@@ -70,42 +53,18 @@ type server struct {
 
 func newServer(t testing.TB) *server {
 	t.Helper()
-	env := seal.Sandbox
-	barrier := seal.NewBarrier(env)
-	m := &machine{Machine: pds.NewMachine(env)}
-	host, err := cluster.Open(cluster.Config{Dir: t.TempDir(), Env: env, BarrierCheck: barrier.Check(), SlotKey: barrier.SlotFileKey(), SM: m, ReserveBytes: storage.MinReserve})
+	n, err := node.Open(node.Config{Data: t.TempDir(), Barrier: seal.NewBarrier(seal.Sandbox), HTTP: "127.0.0.1:0", Reserve: storage.MinReserve})
 	if err != nil {
-		t.Fatal(err)
-	}
-	m.host = host
-	cat := schema.Default()
-	seed := barrier.Key("log")
-	signer := seal.NewSigner(pds.CheckpointOrigin(env), &seed)
-	d := actors.New(actors.Config{
-		Host: host, Machine: m.Machine, Barrier: barrier, Catalogue: cat, LogKey: signer.Verifier().String(),
-		SignLog: func(text []byte) ([]byte, error) { return note.Sign(&note.Note{Text: string(text)}, signer) },
-	})
-	c := &catcher{got: make(chan caught, 64)}
-	d.SetDeliverer(c)
-	s, err := api.New(api.Config{Directory: d, Registry: d.Registry(), Catalogue: cat, Env: env})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Listen("127.0.0.1:0"); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		if err := s.Close(ctx); err != nil {
-			t.Errorf("api: %v", err)
-		}
-		d.Close()
-		if err := host.Close(); err != nil {
-			t.Errorf("host: %v", err)
+		if err := n.Close(); err != nil {
+			t.Errorf("node: %v", err)
 		}
 	})
-	x := &server{t: t, url: "http://" + s.Addr().String(), dir: d, api: s, mgr: s.Manager(), caught: c, logKey: signer.Verifier().String()}
+	c := &catcher{got: make(chan caught, 64)}
+	n.Directory.SetDeliverer(c)
+	x := &server{t: t, url: n.URL(), dir: n.Directory, mgr: n.API.Manager(), caught: c, logKey: n.LogKey}
 	o, err := x.mgr.CreateOrganisation(context.Background(), "Northgrid Energy")
 	if err != nil {
 		t.Fatal(err)

@@ -53,6 +53,49 @@ type MemberStore interface {
 // never sees: the client sends a key derived from it, sealed to this process.
 // Consents arrive signed; the server checks that the text which was signed is
 // the one it would show, and every replica checks the signature.
+//
+// Bodies are JSON, byte strings base64url without padding, times Unix seconds
+// unless said otherwise, refusals RFC 9457 problems. S: needs a session
+// (Authorization: Bearer), U: needs it unlocked too.
+//
+//	GET  /params                    for a registration: environment, session, store, nonce, unlock_key, key_id, kdf
+//	POST /register                  mydexid, email, password, session, store, nonce, kdf, salt, sign_key, sign_wrap,
+//	                                unlock, statement, signature -> 201 uid, mydexid; 400 and 409 name the field
+//	POST /sign-in                   mydexid, password -> session (the bearer token), uid, mydexid, expires
+//	POST /sign-out                S -> 204
+//	GET  /unlock                  S as /params, with salt
+//	POST /unlock                  S nonce, sealed -> sign_wrap, salt, expires; 403 wrong key, 429 after ten an hour
+//	POST /lock                    S -> 204
+//	GET  /me                      S mydexid, uid, email, environment, banner, unlocked, expires, created
+//
+//	GET  /datasets                S datasets: dataset, name, description, kind, category, fields, instances (U)
+//	POST /instances               U dataset -> 201 instance
+//	GET  /data/{dataset}/{instance|all}  U ?filters[f][operator]= &filters[f][value]= &deleted=1 &limit=n
+//	                                -> rows: id, instance, source, origin, created, updated, version, deleted, values
+//	POST /data/{dataset}/{instance} U rows: [{field: value}] -> 201 rows, first_id, last_id; all or nothing
+//	PUT  /data/{dataset}/{instance}/{id}          U {field: value} -> 204
+//	DELETE the same                               U hidden; ?hard=1 erased -> 204
+//	POST /data/{dataset}/{instance}/{id}/restore  U -> 204
+//
+//	GET  /offers                  S invites to this member; with U also new versions (no code, update: true)
+//	GET  /offers/{code}           S nid, version, template, canonical, link, choices, text, text_sha256, return_to, head (U)
+//	POST /offers/{code}/text      S choices -> text, text_sha256
+//	POST /offers/{code}/reject    S -> 204
+//	GET  /statement-head          S store, number, previous, key_id; ?nid= (U) also link and the version in force
+//	GET  /agreements              U nid, con_id, name, state, version, consent, not_after, since (ms), epoch_owed, template, document, text
+//	POST /agreements              U code, statement, signature, document, salt -> 201 con_id, consent, return_to, receipt
+//	GET  /agreements/{nid}/offer  U as /offers/{code}, with the choices in force; ?version=
+//	POST /agreements/{nid}/text   U choices -> text, text_sha256; ?version=
+//	POST /agreements/{nid}/change U statement, signature, document, salt -> con_id, consent, receipt
+//	POST /agreements/{nid}/revoke U statement, signature -> the same; also /lift
+//	POST /agreements/{nid}/suspend S -> 204
+//	GET  /agreements/{nid}/receipt U a file of package verify
+//	GET  /audit                   U ?connection= &dataset= &since= &until= (ms or RFC 3339) &from= &format=json|xml: a file of package verify
+//	GET  /export                  U ?format=json|xml: a file of package verify
+//
+// A used, rejected or expired offer is 410; one that is addressed to somebody
+// else is 404, as is one that never was. Signed text that this server would
+// not show is 409.
 type members struct {
 	s     *Server
 	store MemberStore

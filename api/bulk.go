@@ -403,7 +403,7 @@ func (b *bulk) header(line []byte) {
 		clear(line)
 		o.head.Key, o.head.Dataset = nil, nil
 		p := errMalformed.with("section's first line")
-		p.Field = err.Field
+		p.Field = notKey(err.Field)
 		o.reason = p
 		return
 	}

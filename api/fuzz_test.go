@@ -52,16 +52,19 @@ func FuzzBulk(f *testing.F) {
 	head := `{"con_id":"97-1001","key":"` + key + `","dataset":"ds_iot_readings","instance":0}` + "\n"
 	f.Add([]byte(head + iotRow + head + iotRow))
 	f.Add([]byte(iotRow + head))
+	f.Add([]byte(`{"con_id":"10-1000","` + key + `"`)) // a key where a name should be
 	f.Add([]byte(head + "\n\r\n" + strings.TrimSpace(iotRow)))
 	f.Add([]byte(`{"con_id":` + "\n" + `{"con_id":"1-1"}` + "\n{}"))
 	f.Add([]byte(head + `{"value":1}` + "\n" + `{"unit":"\u0000","value":2}` + "\n" + `{"value":"x"}`))
+	one := newQuiet(f, newFakeStore(), Limits{SectionRows: 50})
+	many := newQuiet(f, newFakeStore(), Limits{SectionRows: 50, WaveSections: 1})
 	f.Fuzz(func(t *testing.T, body []byte) {
 		var seen [2][]actors.Section
 		var answers [2]string
-		for i, l := range []Limits{{SectionRows: 50}, {SectionRows: 50, WaveSections: 1}} {
+		for i, s := range []*Server{one, many} {
 			store := newFakeStore()
 			store.want = seal.MemberKey([]byte(key))
-			s := newQuiet(t, store, l)
+			s.store = store
 			out, err := runBulk(s, bytes.Clone(body), "k")
 			seen[i], answers[i] = store.sections, string(out)
 			if err != nil {

@@ -266,7 +266,7 @@ func formJSON(body []byte) ([]byte, bool) {
 func decodeStrict(b []byte, v any) error {
 	if err := ndjson.Strict(b, maxDepth); err != nil {
 		p := errMalformed.with("JSON")
-		p.Field = err.Field
+		p.Field = notKey(err.Field)
 		return p
 	}
 	d := json.NewDecoder(bytes.NewReader(b))

@@ -10,6 +10,7 @@ import (
 	"holdfast/actors/pds"
 	"holdfast/actors/pds/schema"
 	"holdfast/api/ndjson"
+	"holdfast/storage/seal"
 )
 
 // dataset is a dataset with its names ready for the scanner.
@@ -80,8 +81,24 @@ func scanError(ds *dataset, e *ndjson.Error, row int) *pds.Error {
 	if ds != nil {
 		r.Dataset = ds.Name
 	}
-	r.Field, r.Row = e.Field, row
+	r.Field, r.Row = notKey(e.Field), row
 	return r
+}
+
+// notKey leaves out a name in which a Member Key could stand, sent in the wrong
+// place: 32 of its characters in a row.
+func notKey(name string) string {
+	run := 0
+	for i := range len(name) {
+		if c := name[i]; c >= 'a' && c <= 'z' || c >= '2' && c <= '7' {
+			if run++; run == len(seal.MemberKey{}) {
+				return ""
+			}
+		} else {
+			run = 0
+		}
+	}
+	return name
 }
 
 // idempotency makes the ids by which a repeated request is known. Without the

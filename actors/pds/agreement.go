@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"slices"
 	"sort"
 
@@ -243,7 +244,7 @@ func strict(b []byte, v any) error {
 	if err := dec.Decode(v); err != nil {
 		return fmt.Errorf("not of the documented form")
 	}
-	if dec.More() {
+	if _, err := dec.Token(); err != io.EOF {
 		return fmt.Errorf("trailing data")
 	}
 	return nil
@@ -306,7 +307,10 @@ func Compile(t *Template, c *Choices, cat *schema.Catalogue) ([]Grant, *Error) {
 		if len(inst) == 0 {
 			inst = []uint32{0}
 		}
-		for _, n := range inst {
+		for i, n := range inst {
+			if slices.Contains(inst[:i], n) {
+				return nil, Refuse(Invalid, CodeMalformed).In(ds.Name, "")
+			}
 			gi := g
 			gi.Instance = n
 			out = append(out, gi)

@@ -72,6 +72,26 @@ func (d *dec) uv() uint64 {
 	return v
 }
 
+// uv32 reads a varint that fits 32 bits.
+func (d *dec) uv32() uint32 {
+	v := d.uv()
+	if v > 1<<32-1 {
+		d.bad = true
+		return 0
+	}
+	return uint32(v)
+}
+
+// flags reads a byte in which only the bits of known may be set.
+func (d *dec) flags(known uint8) uint8 {
+	v := d.u8()
+	if v&^known != 0 {
+		d.bad = true
+		return 0
+	}
+	return v
+}
+
 // count reads a number of items that each take at least min bytes.
 func (d *dec) count(min int) int {
 	v := d.uv()

@@ -183,6 +183,7 @@ func (c *Builder) EndOp(kind uint8, number uint64, commitment [32]byte, entry []
 // Bytes is the finished command; the builder must not be used until Begin.
 func (c *Builder) Bytes() []byte {
 	b := c.b
+	b[c.at] = uint8(c.nops) // an operation that was taken back may have counted itself
 	c.b = nil
 	return b
 }
@@ -246,7 +247,7 @@ func (c *command) decode(b []byte) bool {
 		o.entry = d.bytes()
 		if o.flags&flagIdem != 0 {
 			o.Request = d.a16()
-			o.Section = uint32(d.uv())
+			o.Section = d.uv32()
 		}
 		if o.flags&flagMutate != 0 {
 			o.Mutation = d.bytes()

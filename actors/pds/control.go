@@ -153,7 +153,7 @@ func (d *dec) link() (l Link) {
 	l.ID = d.a16()
 	l.State = LinkState(d.u8())
 	l.Consent = d.uv()
-	l.Version = uint32(d.uv())
+	l.Version = d.uv32()
 	l.NotAfter = int64(d.u64())
 	l.Since = int64(d.u64())
 	l.Commitment = d.a32()
@@ -234,7 +234,7 @@ func (e *enc) comp(c *Comp) {
 func (d *dec) comp() (c Comp) {
 	c.Tag = d.a16()
 	c.Writer = d.a16()
-	c.Epoch = uint32(d.uv())
+	c.Epoch = d.uv32()
 	return
 }
 
@@ -264,7 +264,7 @@ func DecodeControl(b []byte) (*Control, error) {
 	for i := range c.Comps {
 		c.Comps[i] = d.comp()
 	}
-	n = d.count(200)
+	n = d.count(186)
 	c.Links = make([]Link, n)
 	for i := range c.Links {
 		c.Links[i] = d.link()

@@ -156,19 +156,19 @@ func DecodeEntry(b []byte) (a AuditEntry, err error) {
 		return a, ErrCorrupt
 	}
 	a.Act = Act(d.u8())
-	a.NID = NID(d.uv())
-	a.Behalf = UID(d.uv())
-	a.Version = uint32(d.uv())
+	a.NID = NID(d.uv32())
+	a.Behalf = UID(d.uv32())
+	a.Version = d.uv32()
 	a.Dataset = d.str()
-	a.Instance = uint32(d.uv())
+	a.Instance = d.uv32()
 	a.Fields = Mask(d.u64())
 	a.Purpose = d.str()
 	a.Result = Code(d.u8())
 	a.Field = d.str()
-	a.Row = uint32(d.uv())
-	a.Rows = uint32(d.uv())
+	a.Row = d.uv32()
+	a.Rows = d.uv32()
 	a.First = d.uv()
-	a.Count = uint32(d.uv())
+	a.Count = d.uv32()
 	a.Digest = d.bytes()
 	if !d.done() {
 		return a, ErrCorrupt

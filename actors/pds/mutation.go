@@ -131,13 +131,18 @@ func DecodeMutation(b []byte) (*Mutation, error) {
 				m.Comps[i] = d.comp()
 			}
 		case mutFail:
-			m.Fail = int64(d.u64())
+			if m.Fail = int64(d.u64()); m.Fail == 0 {
+				return nil, ErrCorrupt
+			}
 		case mutFailsOver:
 			m.FailsOver = true
 		case mutEntryKey:
 			m.EntryKey = d.bytes()
 		case mutErase:
 			n := d.count(8)
+			if n == 0 {
+				return nil, ErrCorrupt
+			}
 			for range n {
 				m.Erase = append(m.Erase, d.u64())
 			}
@@ -172,9 +177,12 @@ func DecodeMutation(b []byte) (*Mutation, error) {
 //     member's present key;
 //   - a link is revoked only by a Revoke statement; a revoked link comes back
 //     only by a new Approve;
-//   - suspending needs no statement and changes nothing else;
+//   - suspending needs no statement; suspending and lifting change nothing else;
 //   - keys of a link (generation, wraps, parts) may be reissued under the same
-//     consent, with a higher generation or a new wrap of the same one.
+//     consent, with a higher generation or a new wrap of the same one; the
+//     Member Key that opens them stays;
+//   - after MaxFails failed unlocks within an hour neither a further failure
+//     nor a success is accepted until the oldest is an hour old.
 func (m *Mutation) apply(c *Control, env seal.Env, timeMS int64, verified func([32]byte) bool, remember func([32]byte)) (*Control, Code) {
 	var st *seal.Statement
 	if m.Statement != nil {
@@ -216,7 +224,7 @@ func (m *Mutation) apply(c *Control, env seal.Env, timeMS int64, verified func([
 		if st.NotAfter != 0 && st.NotAfter*1000 < timeMS {
 			return nil, CodeExpired
 		}
-		h := sha256.Sum256(append(append([]byte{}, m.Statement...), m.Signature...))
+		h := sha256.Sum256(append(append(append([]byte{}, c.SignKey[:]...), m.Statement...), m.Signature...))
 		if !verified(h) {
 			if st.Verify(c.SignKey, m.Signature) != nil {
 				return nil, CodeBadSignature
@@ -226,7 +234,7 @@ func (m *Mutation) apply(c *Control, env seal.Env, timeMS int64, verified func([
 		n.Number, n.Previous = st.Number, st.Hash()
 	}
 	if m.Link != nil {
-		l := *m.Link
+		l := m.Link.own()
 		old := c.Link(l.ID)
 		if code := checkLink(old, &l, st); code != CodeNone {
 			return nil, code
@@ -245,7 +253,7 @@ func (m *Mutation) apply(c *Control, env seal.Env, timeMS int64, verified func([
 		return nil, CodeBadStatement // no kind but Register acts on no link yet
 	}
 	if m.Keyring != nil {
-		n.Keyring = m.Keyring
+		n.Keyring = bytes.Clone(m.Keyring)
 		n.KeyringGen++
 	}
 	if m.Comps != nil {
@@ -260,23 +268,26 @@ func (m *Mutation) apply(c *Control, env seal.Env, timeMS int64, verified func([
 		}
 		n.Comps = m.Comps
 	}
-	if m.Fail != 0 {
+	if m.Fail != 0 || m.FailsOver {
 		keep := n.Fails[:0]
 		for _, f := range n.Fails {
 			if f > timeMS-3600_000 {
 				keep = append(keep, f)
 			}
 		}
-		n.Fails = append(keep, timeMS)
-		if len(n.Fails) > MaxFails {
-			n.Fails = n.Fails[len(n.Fails)-MaxFails:]
+		if len(keep) >= MaxFails {
+			return nil, CodeTooManyTries
 		}
+		n.Fails = keep
+	}
+	if m.Fail != 0 {
+		n.Fails = append(n.Fails, timeMS)
 	}
 	if m.FailsOver {
 		n.Fails = nil
 	}
 	if m.EntryKey != nil {
-		n.EntryKeys = append(n.EntryKeys, m.EntryKey)
+		n.EntryKeys = append(n.EntryKeys, bytes.Clone(m.EntryKey))
 	}
 	return n, CodeNone
 }
@@ -295,11 +306,15 @@ func checkLink(old, l *Link, st *seal.Statement) Code {
 			if old.State == LinkRevoked && (l.Generation != old.Generation || len(l.Write)+len(l.Read)+len(l.Wrap) > 0) {
 				return CodeRevoked
 			}
-			if l.Generation < old.Generation {
+			if l.KeyCommit != old.KeyCommit || l.SlotC != old.SlotC || !bytes.Equal(l.Public, old.Public) {
+				return CodeBadStatement
+			}
+			if l.Generation < old.Generation || l.Generation == old.Generation &&
+				(l.SlotG != old.SlotG || !bytes.Equal(l.Write, old.Write) || !bytes.Equal(l.Read, old.Read)) {
 				return CodeMalformed
 			}
 			return CodeNone
-		case old.State == LinkActive && l.State == LinkSuspended:
+		case old.State == LinkActive && l.State == LinkSuspended && sameButState(old, l):
 			return CodeNone
 		}
 		return CodeBadStatement
@@ -307,7 +322,7 @@ func checkLink(old, l *Link, st *seal.Statement) Code {
 	signed := l.Consent == st.Number && l.Version == st.Version && l.NotAfter == st.NotAfter && l.Commitment == st.Commitment
 	switch st.Kind {
 	case seal.Approve:
-		if (old == nil || old.State == LinkRevoked) && l.State == LinkActive && signed {
+		if (old == nil || old.State == LinkRevoked && l.Generation > old.Generation) && l.State == LinkActive && signed {
 			return CodeNone
 		}
 	case seal.Change:
@@ -315,7 +330,7 @@ func checkLink(old, l *Link, st *seal.Statement) Code {
 			return CodeNone
 		}
 	case seal.Lift:
-		if old != nil && old.State == LinkSuspended && l.State == LinkActive && old.Version == l.Version && old.NotAfter == l.NotAfter && old.Commitment == l.Commitment && l.Consent == old.Consent {
+		if old != nil && old.State == LinkSuspended && l.State == LinkActive && sameButState(old, l) {
 			return CodeNone
 		}
 	case seal.Revoke:
@@ -324,4 +339,23 @@ func checkLink(old, l *Link, st *seal.Statement) Code {
 		}
 	}
 	return CodeBadStatement
+}
+
+// own copies a link's byte strings: a decoded mutation aliases its command,
+// which must not be kept beyond the transaction.
+func (l *Link) own() Link {
+	n := *l
+	n.Public, n.Wrap = bytes.Clone(l.Public), bytes.Clone(l.Wrap)
+	n.Write, n.Read = bytes.Clone(l.Write), bytes.Clone(l.Read)
+	return n
+}
+
+// sameButState reports whether two links differ in state and time at most.
+func sameButState(a, b *Link) bool {
+	x := *a
+	x.State, x.Since = b.State, b.Since
+	var ea, eb enc
+	ea.link(&x)
+	eb.link(b)
+	return bytes.Equal(ea.b, eb.b)
 }

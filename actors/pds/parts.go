@@ -136,21 +136,21 @@ func DecodeWritePart(b []byte) (*WritePart, error) {
 	if d.u8() != partVersion {
 		return nil, ErrCorrupt
 	}
-	w := &WritePart{Version: uint32(d.uv()), Audit: seal.NewSecret(d.take(32))}
+	w := &WritePart{Version: d.uv32(), Audit: seal.NewSecret(d.take(32))}
 	n := d.count(50)
 	w.Grants = make([]WriteGrant, n)
 	for i := range w.Grants {
 		g := &w.Grants[i]
 		g.Dataset = d.str()
-		g.Instance = uint32(d.uv())
+		g.Instance = d.uv32()
 		for k := range g.Masks {
 			g.Masks[k] = Mask(d.u64())
 		}
-		fl := d.u8()
+		fl := d.flags(7)
 		g.Soft, g.Notify, g.Owns = fl&1 != 0, fl&2 != 0, fl&4 != 0
 		g.Tag = d.a16()
-		g.Comp = uint32(d.uv())
-		g.Epoch = uint32(d.uv())
+		g.Comp = d.uv32()
+		g.Epoch = d.uv32()
 		g.Keys = d.keys()
 	}
 	if !d.done() {
@@ -195,14 +195,14 @@ func DecodeReadPart(b []byte) (*ReadPart, error) {
 	for i := range r.Grants {
 		g := &r.Grants[i]
 		g.Dataset = d.str()
-		g.Instance = uint32(d.uv())
+		g.Instance = d.uv32()
 		g.Tag = d.a16()
 		n := d.count(4)
 		g.Comps = make([]ReadComp, n)
 		for k := range g.Comps {
 			c := &g.Comps[k]
-			c.Comp = uint32(d.uv())
-			c.Epoch = uint32(d.uv())
+			c.Comp = d.uv32()
+			c.Epoch = d.uv32()
 			c.Source = d.str()
 			c.Keys = d.keys()
 		}
@@ -317,11 +317,11 @@ func (e *enc) grant(g *Grant) {
 
 func (d *dec) grant() (g Grant) {
 	g.Dataset = d.str()
-	g.Instance = uint32(d.uv())
+	g.Instance = d.uv32()
 	for k := range g.Masks {
 		g.Masks[k] = Mask(d.u64())
 	}
-	fl := d.u8()
+	fl := d.flags(3)
 	g.Soft, g.Notify = fl&1 != 0, fl&2 != 0
 	return
 }
@@ -372,18 +372,18 @@ func DecodeKeyring(b []byte) (*Keyring, error) {
 	k.Comps = make([]KeyComp, n)
 	for i := range k.Comps {
 		c := &k.Comps[i]
-		c.Comp = uint32(d.uv())
+		c.Comp = d.uv32()
 		c.Dataset = d.str()
-		c.Instance = uint32(d.uv())
-		c.Writer = NID(d.uv())
-		c.Epoch = uint32(d.uv())
+		c.Instance = d.uv32()
+		c.Writer = NID(d.uv32())
+		c.Epoch = d.uv32()
 		c.Key = seal.NewSecret(d.take(32))
 	}
 	n = d.count(3)
 	k.Links = make([]KeyLink, n)
 	for i := range k.Links {
-		k.Links[i].NID = NID(d.uv())
-		k.Links[i].Version = uint32(d.uv())
+		k.Links[i].NID = NID(d.uv32())
+		k.Links[i].Version = d.uv32()
 		m := d.count(35)
 		k.Links[i].Grants = make([]Grant, m)
 		for g := range k.Links[i].Grants {
@@ -394,7 +394,7 @@ func DecodeKeyring(b []byte) (*Keyring, error) {
 	k.Instances = make([]InstanceCount, n)
 	for i := range k.Instances {
 		k.Instances[i].Dataset = d.str()
-		k.Instances[i].N = uint32(d.uv())
+		k.Instances[i].N = d.uv32()
 	}
 	if !d.done() {
 		return nil, ErrCorrupt

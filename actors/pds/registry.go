@@ -229,7 +229,7 @@ func ParseCheckpoint(text []byte) (size int64, root tlog.Hash, err error) {
 	if size, err = strconv.ParseInt(lines[1], 10, 64); err != nil || size < 0 || strconv.FormatInt(size, 10) != lines[1] {
 		return 0, root, ErrCorrupt
 	}
-	if root, err = tlog.ParseHash(lines[2]); err != nil {
+	if root, err = tlog.ParseHash(lines[2]); err != nil || root.String() != lines[2] {
 		return 0, root, ErrCorrupt
 	}
 	return size, root, nil

@@ -25,12 +25,13 @@ func (s *Server) datasetRoutes() {
 			method pds.Method
 			h      func(*fasthttp.RequestCtx, *access) error
 		}{{"GET", pds.Read, s.readRows}, {"POST", pds.Create, s.createRows}, {"PUT", pds.Update, s.updateRow}, {"DELETE", pds.Delete, s.deleteRow}} {
-			s.handle(m.name, k.path, published, s.dataset8(k.kind, m.method, m.h))
+			s.handle(m.name, k.path, published, s.datasetRoute(ScopePDX, k.kind, m.method, m.h))
 		}
 	}
 	for _, path := range []string{"/api/pds/transaction", "/api/pds/transaction.json", "/api/pds/transaction.xml"} {
-		s.handle("POST", path, published, s.dataset8(schema.Transactional, pds.Create, s.createRows))
+		s.handle("POST", path, published, s.datasetRoute(ScopePDX, schema.Transactional, pds.Create, s.createRows))
 	}
+	s.handle("POST", "/api/pds/add-measurements", published, s.datasetRoute("post:/api/pds/add-measurements", schema.Transactional, pds.Create, s.addMeasurements))
 }
 
 // access is one request of a published dataset route, as far as it was
@@ -49,15 +50,15 @@ type access struct {
 	path     []byte // what identifies the record, for the command id
 }
 
-// dataset8 makes the handler of a published dataset route (pdx-api section 8).
+// datasetRoute makes the handler of a published dataset route (pdx-api section 8).
 // The order of checks is: token, scope, the client owns the connection, the
 // connection is the member's, form of the key, everything else. What is refused
 // from the key on is journalled before it is answered.
-func (s *Server) dataset8(kind schema.Kind, method pds.Method, h func(*fasthttp.RequestCtx, *access) error) func(*fasthttp.RequestCtx) error {
+func (s *Server) datasetRoute(scope string, kind schema.Kind, method pds.Method, h func(*fasthttp.RequestCtx, *access) error) func(*fasthttp.RequestCtx) error {
 	return func(ctx *fasthttp.RequestCtx) error {
 		key := takeKey(ctx)
 		defer clear(key)
-		who, err := s.authenticate(ctx, ScopePDX)
+		who, err := s.authenticate(ctx, scope)
 		if err != nil {
 			return err
 		}
@@ -266,6 +267,23 @@ func (s *Server) createRows(ctx *fasthttp.RequestCtx, a *access) error {
 	if err != nil {
 		return s.refuseBody(a, err)
 	}
+	return s.create(ctx, a, body)
+}
+
+// addMeasurements appends to ds_measurements; the body is a JSON array of rows.
+func (s *Server) addMeasurements(ctx *fasthttp.RequestCtx, a *access) error {
+	body, err := readBody(ctx, s.limits.Body)
+	if err != nil {
+		return s.refuseBody(a, err)
+	}
+	if b := bytes.TrimLeft(body, " \t\r\n"); len(b) == 0 || b[0] != '[' {
+		return s.refuse(a, pds.Refuse(pds.Invalid, pds.CodeMalformed), "body must be an array of measurements")
+	}
+	doc := append([]byte(`{"ds_measurements":`), body...)
+	return s.create(ctx, a, append(doc, '}'))
+}
+
+func (s *Server) create(ctx *fasthttp.RequestCtx, a *access, body []byte) error {
 	cmd := a.command(body)
 	r := s.scanBody(ctx, a, body)
 	if r.refusal != nil {

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"encoding/json"
 	"encoding/xml"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"holdfast/actors/pds"
 	"holdfast/api/ndjson"
@@ -232,6 +234,31 @@ func TestDatasets_Refusals(t *testing.T) {
 	}
 	if n := len(w.store.rows[place(97, home, 0)]); n != 1 {
 		t.Errorf("%d rows: a refused request stored something", n)
+	}
+}
+
+func TestDatasets_AddMeasurements(t *testing.T) {
+	w := newPDX(t, Limits{})
+	token, _, err := w.s.tokens.issue(context.Background(), w.con.ClientID, w.org.ID, []string{"post:/api/pds/add-measurements"}, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const path, body = "/api/pds/add-measurements", `[{"measurement_type":"pulse","measurement_value":72},{"measurement_type":"pulse","measurement_value":"71.5"}]`
+	q := []string{"uid", "97", "key", "", "H:Connection-Token", w.key.Reveal(), "H:Authorization", "Bearer " + token}
+	if a := w.pdx("POST", path, body, q...); a.body != `{"success":1,"last_insert_id":2}` {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	for _, bad := range []string{"", "{}", "[]", "[1]", `[{"measurement_value":"high"}]`, `[{}]},"ds_home":[{}`} {
+		if a := w.pdx("POST", path, bad, q...); a.status != 400 {
+			t.Errorf("%s: %d %s", bad, a.status, a.body)
+		}
+	}
+	// The route's scope is not that of the datasets, nor the other way round.
+	if a := w.pdx("GET", "/api/pds/transaction/97.json", "", "dataset", "ds_measurements", "H:Authorization", "Bearer "+token); a.status != 403 {
+		t.Errorf("%d", a.status)
+	}
+	if a := w.pdx("POST", path, body, "uid", "97"); a.status != 403 {
+		t.Errorf("%d", a.status)
 	}
 }
 

@@ -185,7 +185,7 @@ func (w *world) run(t *testing.T, f []string) string {
 	case "sent":
 		return w.say(name, SentCommand(memberOf(name), x.num("sequence", w.head(name)), x.num("slot", 99)))
 	case "erased":
-		return strings.Trim(fmt.Sprint(w.m.TakeErased()), "[]")
+		return "slots " + fmt.Sprint(w.m.TakeErased())
 	case "show":
 		return w.show(name)
 	}

@@ -14,8 +14,7 @@ import (
 	"holdfast/storage/seal"
 )
 
-// memKV is a state of sorted keys in memory. It hands out its own bytes and
-// keeps those it is given, as storage.Tx does; refuse makes writes of some
+// memKV is a state of sorted keys in memory, as it is after commit; refuse makes writes of some
 // keys fail as a full transaction would.
 type memKV struct {
 	m      map[string][]byte
@@ -35,7 +34,7 @@ func (k *memKV) Set(key, val []byte) error {
 			return err
 		}
 	}
-	k.m[string(key)] = val
+	k.m[string(key)] = bytes.Clone(val)
 	return nil
 }
 

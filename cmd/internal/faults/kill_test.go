@@ -90,7 +90,7 @@ func TestKill(t *testing.T) {
 		func() {
 			ctx, cancel := context.WithTimeout(ctx, roundTimeout)
 			defer cancel()
-			acks, moment := int64(1+rng.IntN(1000)), time.Duration(rng.IntN(20_000))*time.Microsecond
+			acks, moment := int64(1+rng.IntN(1500)), time.Duration(rng.IntN(20_000))*time.Microsecond
 			killed := make(chan struct{})
 			go func() { led.killAfter(ctx, c, acks, moment); close(killed) }()
 			if err := led.load(ctx, p, seed, round, loadWorkers); err != nil {
@@ -98,7 +98,7 @@ func TestKill(t *testing.T) {
 			}
 			<-killed
 			p.close()
-			if c.cmd.ProcessState == nil || c.crashed() {
+			if !c.wasKilled() || c.crashed() {
 				t.Fatalf("round %d: the program ended by itself: %s", round, c.said())
 			}
 			if rng.IntN(3) == 0 { // and once more while it starts

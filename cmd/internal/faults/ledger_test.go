@@ -82,8 +82,8 @@ func (l *ledger) newRequest(rng *rand.Rand, name string) *request {
 		sec := section{account: rng.IntN(len(l.sub.accounts))}
 		a := &l.sub.accounts[sec.account]
 		q.body = fmt.Appendf(q.body, `{"con_id":%q,"key":%q,"dataset":%q,"instance":0}`+"\n", a.conID, a.key, dataset)
-		for r := range 1 + rng.IntN(8) {
-			n := 10 + rng.IntN(300)
+		for r := range 1 + rng.IntN(12) {
+			n := 10 + rng.IntN(500)
 			if rng.IntN(40) == 0 {
 				n = 4000 + rng.IntN(20_000)
 			}
@@ -290,4 +290,28 @@ func (c *counts) wrong() int64 { return c.missing + c.twice + c.foreign + c.alte
 func (c *counts) String() string {
 	return fmt.Sprintf("%d sections of %d rows acknowledged, %d sections repeated, %d rows compared, missing %d, twice %d, foreign %d, altered %d",
 		c.sections, c.rows, c.repeated, c.compared, c.missing, c.twice, c.foreign, c.altered)
+}
+
+// refusedWrite writes until a write is refused for the disk, and returns the
+// refusal, or nothing if ctx ends before. What was refused stays open.
+func (l *ledger) refusedWrite(ctx context.Context, p *pdx, name string) string {
+	rng := rand.New(rand.NewPCG(1, 1))
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for n := 0; ; n++ {
+		q := l.newRequest(rng, fmt.Sprintf("%s.%d", name, n))
+		l.open = append(l.open, q)
+		vs, err := p.bulk(ctx, q.body, q.key)
+		if err != nil {
+			return err.Error()
+		}
+		if i := len(vs) - 1; i >= 0 && vs[i].Status != 0 {
+			return fmt.Sprintf("%d %s", vs[i].Status, vs[i].Title)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ""
+		}
+	}
 }

@@ -238,8 +238,19 @@ func (c *child) kill() {
 	<-c.exited
 }
 
-// stop asks the child to end, as an operator would.
+// wasKilled reports that the child ended by kill and not by itself.
+func (c *child) wasKilled() bool {
+	<-c.exited
+	ws, ok := c.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	return ok && ws.Signaled() && ws.Signal() == syscall.SIGKILL
+}
+
+// stop asks the child to end, as an operator would, when its sandbox is done:
+// before, being stopped is an error.
 func (c *child) stop() error {
+	if _, err := c.awaitWorld(); err != nil {
+		return err
+	}
 	if err := c.cmd.Process.Signal(os.Interrupt); err != nil {
 		return fmt.Errorf("%w: %v: %s", errEnded, c.err, c.said())
 	}

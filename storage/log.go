@@ -140,12 +140,12 @@ func (l *Log) openEngine() (db *pebble.DB, err error) {
 	cache := pebble.NewCache(8 << 20)
 	defer cache.Unref()
 	opts := &pebble.Options{
-		FS:                          l.cfg.FS,
-		Cache:                       cache,
-		FormatMajorVersion:          LogFormat,
-		ErrorIfExists:               l.cfg.Found,
-		ErrorIfNotExists:            !l.cfg.Found,
-		MemTableSize:                logMemTable,
+		FS:                 l.cfg.FS,
+		Cache:              cache,
+		FormatMajorVersion: LogFormat,
+		ErrorIfExists:      l.cfg.Found,
+		ErrorIfNotExists:   !l.cfg.Found,
+		MemTableSize:       logMemTable,
 		// One being filled, one being written. It also bounds how many preallocated
 		// WAL files of this size are kept for reuse.
 		MemTableStopWritesThreshold: 2,

@@ -1,4 +1,3 @@
-// Package storage keeps the bytes of one node: log, state, slots and their checks.
 package storage
 
 import (

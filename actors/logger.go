@@ -82,7 +82,7 @@ func (l *logger) run() {
 	defer close(l.done)
 	t := time.NewTicker(logEvery)
 	defer t.Stop()
-	l.behind()
+	first := true
 	for {
 		var waiting []chan struct{}
 		select {
@@ -90,6 +90,10 @@ func (l *logger) run() {
 			l.flush()
 			return
 		case <-t.C:
+			if first {
+				l.behind()
+				first = false
+			}
 		case c := <-l.kick:
 			waiting = append(waiting, c)
 		more:

@@ -225,13 +225,8 @@ func (m *member) load() *pds.Error {
 	if !leader {
 		return pds.Refuse(pds.Unavailable, pds.CodeUnavailable)
 	}
-	err := m.d.view(func(r storage.Reader) error {
-		head, chain, ctl, err := pds.Load(r, uint8(m.h.shard), m.h.id)
-		if err != nil {
-			return err
-		}
-		m.head, m.chain, m.ctl = head, chain, ctl
-		return nil
+	head, chain, ctl, err := m.d.cfg.Machine.Open(uint8(m.h.shard), m.h.id, func(f func(pds.KVReader) error) error {
+		return m.d.view(func(r storage.Reader) error { return f(r) })
 	})
 	if err != nil {
 		if !errors.Is(err, cluster.ErrStopped) {
@@ -239,6 +234,7 @@ func (m *member) load() *pds.Error {
 		}
 		return pds.Refuse(pds.Unavailable, pds.CodeUnavailable)
 	}
+	m.head, m.chain, m.ctl = head, chain, ctl
 	m.term = term
 	m.forgetTags()
 	m.loaded = true
@@ -286,8 +282,8 @@ func (m *member) settle(out *pds.Outcome, flight []work) {
 	seq := m.head
 	m.d.log.touch(m.h)
 	m.head, m.chain = out.Head, out.Chain
-	if out.Control != nil {
-		m.ctl = out.Control
+	m.ctl = out.Control // shared with the machine: one copy a member
+	if out.Changed {
 		m.consentChanged()
 	}
 	m.flight = nil

@@ -2,7 +2,10 @@ package pds
 
 import (
 	"encoding/binary"
+	"errors"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"holdfast/storage/seal"
 )
@@ -26,7 +29,8 @@ type Outcome struct {
 	Code    Code // CodeNone: applied; CodeNotNewest: reload and decide again
 	Head    uint64
 	Chain   [32]byte
-	Control *Control // nil if unchanged
+	Control *Control // as it is now; the same pointer while nothing changes
+	Changed bool     // Control is new
 }
 
 // Stored is the outcome of a registry command.
@@ -44,14 +48,15 @@ type Machine struct {
 	shards [65]machineShard
 	once   [65]command // scratch of the apply goroutine, by shard
 	failed error       // set by the first storage error; the host stops
-	erase  []uint64    // slots to overwrite, collected since the last Erased
-	sent   bool
+	erase  []uint64    // slots to overwrite, collected since the last TakeErased
+	turn   atomic.Uint64
 }
 
 type machineShard struct {
 	mu       sync.Mutex
 	members  map[MemberID]*live
-	time     int64 // stored floor of command times, Unix milliseconds
+	forgot   uint64 // members forgotten so far
+	time     int64  // stored floor of command times, Unix milliseconds
 	timeRead bool
 	verified map[[32]byte]struct{}
 }
@@ -60,11 +65,13 @@ type live struct {
 	head  uint64
 	chain [32]byte
 	ctl   *Control
+	turn  uint64 // of the last command applied here
 }
 
 // NewMachine makes a machine with empty memory.
 func NewMachine(env seal.Env) *Machine {
 	m := &Machine{env: env}
+	m.turn.Store(1)
 	for i := range m.shards {
 		m.shards[i].members = map[MemberID]*live{}
 		m.shards[i].verified = map[[32]byte]struct{}{}
@@ -217,7 +224,7 @@ func Load(kv KVReader, shard uint8, id MemberID) (head uint64, chain [32]byte, c
 	return head, chain, ctl, err
 }
 
-// Err is the first storage error, after which Apply does nothing.
+// Err is the first storage error, after which Apply does nothing until Reset.
 func (m *Machine) Err() error { return m.failed }
 
 // TakeErased hands over the slots that applied commands have condemned.
@@ -227,15 +234,73 @@ func (m *Machine) TakeErased() []uint64 {
 	return e
 }
 
-// Forget drops what is remembered of a member (passivation).
+// Forget drops what is remembered of a member (passivation), unless a command
+// of the present turn, which readers cannot see yet, has moved it.
 func (m *Machine) Forget(shard uint8, id MemberID) {
 	s := &m.shards[shard]
 	s.mu.Lock()
-	delete(s.members, id)
+	if l := s.members[id]; l != nil && l.turn < m.turn.Load() {
+		delete(s.members, id)
+		s.forgot++
+	}
 	s.mu.Unlock()
 }
 
-// Reset forgets a whole shard.
+// Committed says that everything applied so far can be seen by readers.
+func (m *Machine) Committed() { m.turn.Add(1) }
+
+// Open reads a member's state for an activation and remembers it, so that the
+// first command finds it: view reads the newest committed state. What is
+// remembered already is as new or newer and is returned instead, once readers
+// can see it too.
+func (m *Machine) Open(shard uint8, id MemberID, view func(func(KVReader) error) error) (head uint64, chain [32]byte, ctl *Control, err error) {
+	s := &m.shards[shard]
+	for range 10_000 {
+		s.mu.Lock()
+		l, forgot := s.members[id], s.forgot
+		visible := l == nil || l.turn == 0 || l.turn < m.turn.Load()
+		if l != nil {
+			head, chain, ctl = l.head, l.chain, l.ctl
+		}
+		s.mu.Unlock()
+		if !visible {
+			time.Sleep(50 * time.Microsecond) // its transaction is being written
+			continue
+		}
+		if l != nil {
+			return head, chain, ctl, nil
+		}
+		err = view(func(r KVReader) error {
+			head, chain, ctl, err = Load(r, shard, id)
+			return err
+		})
+		if err != nil {
+			return 0, chain, nil, err
+		}
+		s.mu.Lock()
+		l = s.members[id]
+		switch {
+		case l != nil:
+			l = nil // came meanwhile: take it up as above
+		case s.forgot == forgot:
+			s.members[id] = &live{head: head, chain: chain, ctl: ctl}
+			l = s.members[id]
+		}
+		s.mu.Unlock()
+		if l != nil {
+			return head, chain, ctl, nil
+		}
+		// Something was forgotten meanwhile: it may have been this member,
+		// moved after the view began. Read again.
+	}
+	return 0, chain, nil, errBusyOpen
+}
+
+var errBusyOpen = errors.New("pds: the member's state did not come to rest")
+
+// Reset forgets a whole shard, and an error that came of a write which the
+// transaction refused: the host has dropped that command, and every replica
+// has dropped it alike. After an error of the disk no Reset follows.
 func (m *Machine) Reset(shard uint8) {
 	s := &m.shards[shard]
 	s.mu.Lock()
@@ -243,6 +308,7 @@ func (m *Machine) Reset(shard uint8) {
 	clear(s.verified)
 	s.timeRead = false
 	s.mu.Unlock()
+	m.failed = nil
 }
 
 // Apply applies one command. The result is *Outcome or *RegistryOutcome, or
@@ -256,6 +322,7 @@ func (m *Machine) Apply(kv KV, shard uint8, index, term uint64, data []byte) any
 	}
 	var res any
 	var err error
+	condemned := len(m.erase)
 	if data[1] == cmdMember {
 		res, err = m.applyMember(kv, shard, index, term, data[2:])
 	} else {
@@ -263,6 +330,7 @@ func (m *Machine) Apply(kv KV, shard uint8, index, term uint64, data []byte) any
 	}
 	if err != nil {
 		m.failed = err
+		m.erase = m.erase[:condemned]
 		return err
 	}
 	return res
@@ -282,7 +350,7 @@ func (m *Machine) applyMember(kv KV, shard uint8, index, term uint64, b []byte) 
 		if err != nil {
 			return nil, err
 		}
-		mem = &live{head, chain, ctl}
+		mem = &live{head: head, chain: chain, ctl: ctl}
 		s.members[c.member] = mem
 	}
 	if c.expected != mem.head || c.term != term {
@@ -369,6 +437,7 @@ func (m *Machine) applyMember(kv KV, shard uint8, index, term uint64, b []byte) 
 	}
 
 	// Write.
+	mem.turn = m.turn.Load()
 	if c.time >= s.time+1000 {
 		s.time = c.time
 		if err := kv.Set([]byte{'t', shard}, binary.BigEndian.AppendUint64(nil, uint64(c.time))); err != nil {
@@ -382,10 +451,10 @@ func (m *Machine) applyMember(kv KV, shard uint8, index, term uint64, b []byte) 
 			return nil, err
 		}
 	}
-	out := &Outcome{Head: mem.head, Chain: mem.chain}
+	out := &Outcome{Head: mem.head, Chain: mem.chain, Control: ctl}
 	if ctl != mem.ctl {
 		mem.ctl = ctl
-		out.Control = ctl
+		out.Changed = true
 		if err := kv.Set(ControlKey(shard, c.member), ctl.Encode()); err != nil {
 			return nil, err
 		}

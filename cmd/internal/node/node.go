@@ -76,6 +76,7 @@ func (a *machine) Committed([]cluster.ShardID) {
 		a.fail(err)
 		return
 	}
+	a.m.Committed()
 	for _, id := range a.m.TakeErased() {
 		if a.host == nil {
 			continue // replay at open: reerase does it

@@ -3,6 +3,7 @@ package faults
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -47,9 +48,9 @@ func TestDiskFull(t *testing.T) {
 	d.ballast(1, (reserve-20)<<20)
 	wctx, stop := context.WithTimeout(ctx, 30*time.Second)
 	defer stop()
-	refusal := led.refusedWrite(wctx, p, "reserve")
-	if refusal == "" {
-		t.Error("writes are taken below the reserve")
+	refusal := led.refusedWrite(wctx, p, rand.New(rand.NewPCG(seed, 4)), "reserve")
+	if !strings.Contains(refusal, "507") || !strings.Contains(refusal, "reserve") {
+		t.Errorf("a write below the reserve: %q", refusal)
 	}
 	t.Logf("refusal of a write below the reserve: %s", refusal)
 	if body, ok := c.ready(); !ok || !strings.Contains(body, "refused") {
@@ -62,8 +63,10 @@ func TestDiskFull(t *testing.T) {
 		t.Errorf("token below the reserve: %v", err)
 	}
 	d.relieve()
-	if err := c.poll("writable again", 30*time.Second, func() bool { return led.settle(ctx, p) == nil }); err != nil {
-		t.Error(err)
+	again, stop := context.WithTimeout(ctx, 30*time.Second)
+	defer stop()
+	if err := led.settle(again, p); err != nil {
+		t.Errorf("not writable when there is space again: %v", err)
 	}
 	if err := led.check(ctx, p, true); err != nil {
 		t.Errorf("after relief: %v", err)

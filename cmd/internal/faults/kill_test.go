@@ -123,7 +123,7 @@ func TestKill(t *testing.T) {
 			}
 			slowest = max(slowest, took)
 			if took > firstAnswer {
-				t.Errorf("round %d: first answer %v after the restart", round, took)
+				t.Errorf("round %d: first answer %v after the restart, ready after %v", round, took, c.readyAfter)
 			}
 			if err := led.settle(ctx, p); err != nil {
 				t.Fatalf("round %d: %v: %s", round, err, c.said())
@@ -132,7 +132,7 @@ func TestKill(t *testing.T) {
 				t.Fatalf("round %d: %v", round, err)
 			}
 			if testing.Verbose() {
-				t.Logf("round %d: killed after %d sections, restart %.2f s, %s", round, acks, took.Seconds(), led.counts.String())
+				t.Logf("round %d: killed after %d sections, restart %.2f s (ready %.2f), %s", round, acks, took.Seconds(), c.readyAfter.Seconds(), led.counts.String())
 			}
 		}()
 	}

@@ -109,6 +109,7 @@ func (l *ledger) send(ctx context.Context, p *pdx, q *request) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	all := true
+	refusal := &status{}
 	for i, v := range vs {
 		if i >= len(q.sections) {
 			return errors.New("answer to more sections than were sent")
@@ -117,9 +118,11 @@ func (l *ledger) send(ctx context.Context, p *pdx, q *request) error {
 		switch {
 		case v.Status == 503 || v.Status == 507 || v.Status == 429:
 			all = false
+			refusal = &status{v.Status, v.Title}
 		case v.Status != 0:
 			all = false
 			l.failures[fmt.Sprintf("%d %s", v.Status, v.Title)]++
+			refusal = &status{v.Status, v.Title}
 		case v.Rows != len(s.rows) || v.First == 0 || v.Last-v.First+1 != uint64(v.Rows) || v.ConID != l.sub.accounts[s.account].conID:
 			return fmt.Errorf("section %d is acknowledged as another", i)
 		case s.first != 0 && s.first != v.First:
@@ -144,7 +147,7 @@ func (l *ledger) send(ctx context.Context, p *pdx, q *request) error {
 	}
 	q.done = err == nil && all
 	if err == nil && !all {
-		err = &status{503, "some sections refused"}
+		err = refusal
 	}
 	return err
 }
@@ -186,7 +189,7 @@ func (l *ledger) settle(ctx context.Context, p *pdx) error {
 	open := l.open
 	l.open = nil
 	l.mu.Unlock()
-	for _, q := range open {
+	for i, q := range open {
 		if q.done {
 			continue
 		}
@@ -197,16 +200,18 @@ func (l *ledger) settle(ctx context.Context, p *pdx) error {
 			if err == nil {
 				break
 			}
-			if st := (*status)(nil); !errors.As(err, &st) || st.code != 503 && st.code != 429 {
-				tick.Stop()
-				return fmt.Errorf("repeating %s: %w", q.key, err)
+			if st := (*status)(nil); errors.As(err, &st) && (st.code == 503 || st.code == 507 || st.code == 429) {
+				select {
+				case <-tick.C:
+					continue
+				case <-ctx.Done():
+				}
 			}
-			select {
-			case <-tick.C:
-			case <-ctx.Done():
-				tick.Stop()
-				return fmt.Errorf("repeating %s: %w: %w", q.key, err, ctx.Err())
-			}
+			tick.Stop()
+			l.mu.Lock()
+			l.open = append(l.open, open[i:]...)
+			l.mu.Unlock()
+			return fmt.Errorf("repeating %s: %w", q.key, err)
 		}
 		tick.Stop()
 	}
@@ -294,19 +299,16 @@ func (c *counts) String() string {
 
 // refusedWrite writes until a write is refused for the disk, and returns the
 // refusal, or nothing if ctx ends before. What was refused stays open.
-func (l *ledger) refusedWrite(ctx context.Context, p *pdx, name string) string {
-	rng := rand.New(rand.NewPCG(1, 1))
+func (l *ledger) refusedWrite(ctx context.Context, p *pdx, rng *rand.Rand, name string) string {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for n := 0; ; n++ {
 		q := l.newRequest(rng, fmt.Sprintf("%s.%d", name, n))
+		l.mu.Lock()
 		l.open = append(l.open, q)
-		vs, err := p.bulk(ctx, q.body, q.key)
-		if err != nil {
+		l.mu.Unlock()
+		if err := l.send(ctx, p, q); err != nil {
 			return err.Error()
-		}
-		if i := len(vs) - 1; i >= 0 && vs[i].Status != 0 {
-			return fmt.Sprintf("%d %s", vs[i].Status, vs[i].Title)
 		}
 		select {
 		case <-tick.C:

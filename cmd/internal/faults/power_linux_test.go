@@ -55,7 +55,7 @@ func TestPowerCut(t *testing.T) {
 			}
 			slowest = max(slowest, took)
 			if took > firstAnswer {
-				t.Errorf("round %d: first answer %v after the restart", round, took)
+				t.Errorf("round %d: first answer %v after the restart, ready after %v", round, took, c.readyAfter)
 			}
 			if err := led.settle(ctx, p); err != nil {
 				t.Fatalf("round %d: %v: %s", round, err, c.said())
@@ -64,7 +64,7 @@ func TestPowerCut(t *testing.T) {
 				t.Fatalf("round %d: %v", round, err)
 			}
 			if testing.Verbose() {
-				t.Logf("round %d: restart %.2f s, %s", round, took.Seconds(), led.counts.String())
+				t.Logf("round %d: restart %.2f s (ready %.2f), %s", round, took.Seconds(), c.readyAfter.Seconds(), led.counts.String())
 			}
 		}()
 	}

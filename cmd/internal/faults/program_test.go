@@ -118,13 +118,14 @@ type launcher struct {
 
 // child is one run of the program.
 type child struct {
-	url    string
-	log    string // file with what it wrote to its standard streams
-	world  string
-	cmd    *exec.Cmd
-	begin  time.Time
-	exited chan struct{}
-	err    error // after exited
+	url        string
+	log        string // file with what it wrote to its standard streams
+	world      string
+	cmd        *exec.Cmd
+	begin      time.Time
+	readyAfter time.Duration // from begin until ready
+	exited     chan struct{}
+	err        error // after exited
 }
 
 // freePort finds a port below those that outgoing connections take.
@@ -216,7 +217,9 @@ func (c *child) ready() (body string, ok bool) {
 }
 
 func (c *child) awaitReady() error {
-	return c.poll("ready", startPatience, func() bool { _, ok := c.ready(); return ok })
+	err := c.poll("ready", startPatience, func() bool { _, ok := c.ready(); return ok })
+	c.readyAfter = time.Since(c.begin)
+	return err
 }
 
 // awaitWorld waits until the sandbox is complete and reads what it holds.

@@ -53,7 +53,7 @@ func (m *members) signIn(ctx *fasthttp.RequestCtx) error {
 		return err
 	}
 	byName, byAddress := m.signInRate()
-	if err := m.s.limited("sign-in-address "+addressOf(ctx), byAddress, 100); err != nil {
+	if err := m.s.limited("sign-in-address "+addressOf(ctx), byAddress, m.burst(100)); err != nil {
 		return err
 	}
 	if err := m.s.limited("sign-in-name "+Digest(foldID(in.Mydexid)), byName, 10); err != nil {

@@ -467,7 +467,7 @@ func (b *builder) generate(ctx context.Context, n int, connect []string, progres
 	b.c.mu.Unlock()
 	defer func() { b.c.mu.Lock(); b.c.quiet = false; b.c.mu.Unlock() }()
 	var wg sync.WaitGroup
-	for range 8 {
+	for range 48 { // most of a registration is waiting for syncs
 		wg.Go(func() {
 			for ctx.Err() == nil {
 				i := int(next.Add(1) - 1)

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -286,8 +287,13 @@ func (m *members) reserve(c context.Context, kind, name, field string, acc *Acco
 		version = 0
 	case err != nil:
 		return 0, err
-	case old.UID != 0 || old.Reserved > now.Unix():
+	case old.Reserved > now.Unix():
 		return 0, taken
+	case old.UID != 0:
+		held, err := m.held(c, kind, &old)
+		if err != nil || held {
+			return 0, cmp.Or[error](err, taken)
+		}
 	}
 	if err := putRecord(c, m.s.reg, kind, foldID(name), v, version); err != nil {
 		if isConflict(err) {
@@ -296,6 +302,20 @@ func (m *members) reserve(c context.Context, kind, name, field string, acc *Acco
 		return 0, err
 	}
 	return getVersion(c, m.s.reg, kind, foldID(name), &old)
+}
+
+// held reports whether a confirmed name belongs to an account. An email whose
+// account was never confirmed, because a node stopped in between, does not.
+func (m *members) held(c context.Context, kind string, r *AccountRecord) (bool, error) {
+	if kind == KindAccount {
+		return true, nil
+	}
+	var acc AccountRecord
+	err := getRecord(c, m.s.reg, KindAccount, foldID(r.Mydexid), &acc)
+	if isNotFound(err) {
+		return false, nil
+	}
+	return err != nil || acc.UID == r.UID, err
 }
 
 // hashPassword waits for its turn, as verifying does.

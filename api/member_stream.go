@@ -3,6 +3,8 @@ package api
 import (
 	"bufio"
 	"io"
+	"net"
+	"time"
 
 	"github.com/valyala/fasthttp"
 )
@@ -17,9 +19,9 @@ func (m *members) stream(ctx *fasthttp.RequestCtx, contentType string, f func(*s
 	r, w := io.Pipe()
 	ctx.SetStatusCode(fasthttp.StatusOK)
 	ctx.SetContentType(contentType)
-	// fasthttp closes r when the answer is sent or the client is gone, which
-	// fails f's next write.
-	ctx.Response.SetBodyStream(r, -1)
+	// fasthttp closes the body when the answer is sent or the client is gone,
+	// which fails f's next write.
+	ctx.Response.SetBodyStream(&patient{r, ctx.Conn(), m.s.limits.WriteTimeout}, -1)
 	m.s.wg.Go(func() {
 		err := io.ErrUnexpectedEOF
 		defer func() {
@@ -37,4 +39,21 @@ func (m *members) stream(ctx *fasthttp.RequestCtx, contentType string, f func(*s
 			err = io.EOF
 		}
 	})
+}
+
+// patient is a body of any length: the time to write an answer begins anew
+// with each part, so a large one is not cut while its reader keeps up.
+type patient struct {
+	*io.PipeReader
+	conn    net.Conn
+	timeout time.Duration
+}
+
+// Read implements io.Reader.
+func (p *patient) Read(b []byte) (int, error) {
+	n, err := p.PipeReader.Read(b)
+	if p.timeout > 0 && p.conn != nil {
+		_ = p.conn.SetWriteDeadline(time.Now().Add(p.timeout)) // a closed connection shows at the write
+	}
+	return n, err
 }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/valyala/fasthttp"
 )
@@ -55,4 +56,38 @@ func TestStream_FailureCutsTheConnection(t *testing.T) {
 	}
 	res.Body.Close()
 	s.wg.Wait()
+}
+
+// An answer may take longer than the write timeout as long as it moves.
+func TestStream_LastsLongerThanTheWriteTimeout(t *testing.T) {
+	s := &Server{log: slog.New(slog.DiscardHandler), limits: Limits{WriteTimeout: 300 * time.Millisecond}}
+	m := &members{s: s}
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	h := &fasthttp.Server{Logger: quiet{s.log}, WriteTimeout: s.limits.WriteTimeout, Handler: func(ctx *fasthttp.RequestCtx) {
+		m.stream(ctx, "text/plain", func(w *streamWriter) error {
+			for range 50 {
+				<-tick.C
+				w.WriteString("part ")
+				if err := w.Flush(); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = h.Serve(ln) }()
+	defer func() { _ = h.Shutdown() }()
+	res, err := http.Get("http://" + ln.Addr().String() + "/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if b, err := io.ReadAll(res.Body); err != nil || len(b) != 250 {
+		t.Errorf("%d bytes, %v", len(b), err)
+	}
 }

@@ -26,8 +26,13 @@ func newNursery(l *Launch) (*nursery, error) {
 
 // seed makes the world that the runs copy.
 func (n *nursery) seed(ctx context.Context) error {
-	dir := filepath.Join(n.root, "seed")
-	if err := os.Mkdir(dir, 0o700); err != nil {
+	dir := n.seedDir()
+	if _, err := os.Stat(filepath.Join(dir, "world.json")); err == nil {
+		n.launch.logf("using the world in %s", dir)
+		n.seeded = true
+		return nil
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
 	n.launch.logf("making a world of %d members", n.launch.Members)
@@ -37,11 +42,22 @@ func (n *nursery) seed(ctx context.Context) error {
 		return err
 	}
 	n.launch.logf("made in %.1f s", s.ready.Seconds())
+	// What making members left to be tidied up is no part of any run.
+	if _, _, err := s.operate(ctx, "POST", "/operator/v1/compact"); err != nil {
+		return err
+	}
 	if err := s.stop(); err != nil {
 		return err
 	}
 	n.seeded = true
 	return nil
+}
+
+func (n *nursery) seedDir() string {
+	if n.launch.World != "" {
+		return n.launch.World
+	}
+	return filepath.Join(n.root, "seed")
 }
 
 // server starts the next one.
@@ -54,7 +70,7 @@ func (n *nursery) server(ctx context.Context) (*server, error) {
 				return nil, err
 			}
 		}
-		if err := copyDir(filepath.Join(n.root, "seed"), dir); err != nil {
+		if err := copyDir(n.seedDir(), dir); err != nil {
 			return nil, err
 		}
 	} else if err := os.Mkdir(dir, 0o700); err != nil {

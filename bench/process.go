@@ -17,6 +17,7 @@ import (
 type Launch struct {
 	Program    string   // the holdfast binary; this very program if empty
 	Args       []string // after the ones that bench gives
+	World      string   // directory of a seeded world to use, or to make and leave there; empty: a temporary one
 	Dir        string   // where temporary directories are made; the system's if empty
 	Members    int      // generated members; 10,000 if 0
 	Subscriber string   // whom they are connected to; "Bench" if empty

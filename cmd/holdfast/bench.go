@@ -32,6 +32,7 @@ type benchLoad struct {
 	ProbeEvery  int      `default:"50" help:"Batches from one probe to the next while loading; 0 for none."`
 	Check       int      `default:"1000" help:"Members whose every value is compared after the load; 0 for all."`
 	Dir         string   `type:"existingdir" help:"Where the temporary directories are made."`
+	World       string   `placeholder:"DIR" help:"Use the world made there before, or make it there and leave it for the next time."`
 	Keep        bool     `help:"Leave them behind."`
 	Reseed      bool     `help:"Make a new world for each run instead of copying the first."`
 	ServerArg   []string `name:"server-arg" sep:"none" help:"A further argument for the server."`
@@ -39,7 +40,7 @@ type benchLoad struct {
 }
 
 func (b *benchLoad) options(runs int) (bench.Launch, bench.IngestOptions, error) {
-	l := bench.Launch{Args: b.ServerArg, Dir: b.Dir, Members: b.Members, Keep: b.Keep, Reseed: b.Reseed, Log: os.Stderr}
+	l := bench.Launch{World: b.World, Args: b.ServerArg, Dir: b.Dir, Members: b.Members, Keep: b.Keep, Reseed: b.Reseed, Log: os.Stderr}
 	o := bench.IngestOptions{Batch: b.Batch, Records: b.Records, Runs: runs, InFlight: b.InFlight,
 		Idempotency: b.Idempotency, ProbeEvery: b.ProbeEvery, Compare: b.Check}
 	var err error

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 
 	"go.etcd.io/raft/v3/raftpb"
 
@@ -19,6 +20,8 @@ const applyBytes = 2 << 20
 type applier struct {
 	h    *Host
 	wake chan struct{} // capacity 1
+
+	behind atomic.Bool // something is in queue; the loop is woken when it is taken
 
 	mu     sync.Mutex
 	closed bool
@@ -68,6 +71,7 @@ func (a *applier) add(cs []committed) bool {
 		return false
 	}
 	a.queue = append(a.queue, cs...)
+	a.behind.Store(true)
 	a.signal()
 	return true
 }
@@ -109,7 +113,11 @@ func (a *applier) run() {
 		tasks := a.tasks
 		a.tasks = nil
 		closed := a.closed
+		behind := a.behind.Swap(false)
 		a.mu.Unlock()
+		if behind {
+			a.h.in.signal()
+		}
 		if err := a.applyAll(a.taken); err != nil {
 			a.h.fault.Set(err)
 			return

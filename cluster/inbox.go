@@ -108,16 +108,18 @@ type shardWork struct {
 	waiters []waiter
 }
 
-// take empties the inbox.
-func (q *inbox) take(work []shardWork, msgs []inbound, tasks []func()) ([]shardWork, []inbound, []func()) {
+// take empties the inbox, of commands only if commands is set.
+func (q *inbox) take(commands bool, work []shardWork, msgs []inbound, tasks []func()) ([]shardWork, []inbound, []func()) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for _, s := range q.ready {
-		work = append(work, shardWork{s, q.shards[s]})
-		q.shards[s] = nil
+	if commands {
+		for _, s := range q.ready {
+			work = append(work, shardWork{s, q.shards[s]})
+			q.shards[s] = nil
+		}
+		q.ready = q.ready[:0]
+		q.waiting = 0
 	}
-	q.ready = q.ready[:0]
-	q.waiting = 0
 	msgs = append(msgs, q.msgs...)
 	clear(q.msgs)
 	q.msgs = q.msgs[:0]

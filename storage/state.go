@@ -160,6 +160,11 @@ func (s *State) options(lg badger.Logger) badger.Options {
 		WithBlockCacheSize(0).
 		WithIndexCacheSize(0).
 		WithNumVersionsToKeep(1).
+		// Rewriting a level costs more than looking into a few more tables, whose filters
+		// say no.
+		WithNumLevelZeroTables(8).
+		WithNumLevelZeroTablesStall(20).
+		WithBaseLevelSize(128 << 20).
 		WithNumCompactors(2).
 		WithCompactL0OnClose(false).
 		WithMetricsEnabled(false).

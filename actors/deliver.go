@@ -15,6 +15,7 @@ type sectionWork struct {
 	refuse *pds.Error // the outcome to be told when the entry is durable
 	first  uint64
 	last   uint64
+	tag    pds.Tag
 }
 
 func (w *sectionWork) finish(e *pds.Error) {
@@ -84,6 +85,7 @@ func (w *sectionWork) prepare(m *member, b *pds.Builder) bool {
 		m.end(w, err)
 		return false
 	}
+	w.tag = g.Tag
 	w.first = t.next
 	w.last = t.next + uint64(s.N) - 1
 	t.next += uint64(s.N)
@@ -128,15 +130,12 @@ func (w *sectionWork) applied(m *member, seq uint64) {
 	}
 	m.d.Counts.SectionsStored.Add(1)
 	m.d.Counts.RowsStored.Add(uint64(w.s.N))
-	i := -1
+	// The link may be closed again: a re-wrap in the same command does that.
 	if l := m.links[w.s.Caller.NID]; l != nil {
 		l.rewrap = nil
-		i = l.grantIndex(w.s.Dataset.Name, w.s.Instance)
-		if i >= 0 {
-			if t := m.tags[l.write.Grants[i].Tag]; t != nil && t.indexed {
-				t.blocks = append(t.blocks, blockRef{seq: seq, first: w.first, rows: uint32(w.s.N)})
-			}
-		}
+	}
+	if t := m.tags[w.tag]; t != nil && t.indexed {
+		t.blocks = append(t.blocks, blockRef{seq: seq, first: w.first, rows: uint32(w.s.N)})
 	}
 }
 

@@ -120,10 +120,12 @@ type refusalKey struct {
 type refusalCount struct {
 	at     int64
 	folded uint32
+	build  uint64 // of the command that carries the entry
 }
 
 // refuse adds the entry of a refusal, or reports that an equal one of the
-// last minute stands for it.
+// last minute stands for it. Where that one is in the command being built the
+// refusal travels with it, so that no answer goes before its entry.
 func (m *member) refuse(b *pds.Builder, l *openLink, nid pds.NID, act pds.Act, dataset string, instance uint32, e *pds.Error, command [16]byte) (added bool) {
 	m.d.Counts.Refused.Add(1)
 	if m.ctl == nil {
@@ -136,7 +138,7 @@ func (m *member) refuse(b *pds.Builder, l *openLink, nid pds.NID, act pds.Act, d
 	r := m.refusals[k]
 	if r != nil && m.now-r.at < 60_000 {
 		r.folded++
-		return false
+		return r.build == m.build
 	}
 	if r == nil {
 		if len(m.refusals) > 1000 {
@@ -162,7 +164,7 @@ func (m *member) refuse(b *pds.Builder, l *openLink, nid pds.NID, act pds.Act, d
 	}
 	m.addOp(b, &op, mu, s, &pds.AuditEntry{Act: act, NID: nid, Version: version, Dataset: dataset, Instance: instance,
 		Result: e.Code, Field: e.Field, Row: uint32(e.Row), Count: r.folded})
-	r.at, r.folded = m.now, 0
+	r.at, r.folded, r.build = m.now, 0, m.build
 	return true
 }
 

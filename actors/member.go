@@ -83,6 +83,7 @@ type member struct {
 	retries int
 	single  int   // so many commands take one operation each
 	now     int64 // Unix milliseconds, of the command being built
+	build   uint64
 
 	links    map[pds.NID]*openLink
 	sessions map[[16]byte]*session
@@ -118,6 +119,7 @@ func (m *member) Receive(ac actor.Context) {
 		m.wipe()
 		ac.Send(m.parent, &retired{m.h})
 	case *actor.Stopping, *actor.Restarting:
+		m.abandon()
 		m.wipe()
 	}
 }
@@ -148,7 +150,9 @@ func (m *member) pump() {
 				return
 			}
 		}
-		m.now = m.d.cfg.Now().UnixMilli()
+		// A wall clock that was set back must not stop the shard.
+		m.now = max(m.d.cfg.Now().UnixMilli(), m.d.cfg.Machine.Floor(uint8(m.h.shard)))
+		m.build++
 		b := &m.scratch.builder
 		hint := 160
 		n := 0
@@ -270,6 +274,7 @@ func (m *member) committed(c *committed) {
 	e := refusalOf(c.err)
 	m.loaded = false
 	m.dropOpen()
+	clear(m.refusals) // their entries may not have come into being
 	m.flight = nil
 	for _, w := range flight {
 		m.end(w, e)
@@ -286,12 +291,14 @@ func (m *member) settle(out *pds.Outcome, flight []work) {
 	if out.Changed {
 		m.consentChanged()
 	}
-	m.flight = nil
 	for i, w := range flight {
+		m.flight = flight[i:] // whose callers still wait, should this one panic
 		w.applied(m, seq+1)
 		seq += uint64(m.ops[i])
+		m.flight = flight[i+1:]
 		m.end(w, nil)
 	}
+	m.flight = nil
 }
 
 // again takes a command that apply refused back to its decision. When only
@@ -301,6 +308,7 @@ func (m *member) again(code pds.Code, flight []work) {
 	m.retries++
 	m.loaded = false
 	m.dropOpen()
+	clear(m.refusals) // none of the command's entries came into being
 	m.flight = nil
 	if code == pds.CodeReplayed {
 		// Some section was stored before: each looks itself up now.
@@ -352,6 +360,17 @@ func refusalOf(err error) *pds.Error {
 		return pds.Refuse(pds.Unavailable, pds.CodeUnavailable)
 	}
 	return pds.Refuse(pds.Unknown, pds.CodeUnknownOutcome)
+}
+
+// abandon answers whoever still waits when the actor ends early.
+func (m *member) abandon() {
+	e := pds.Refuse(pds.Unknown, pds.CodeUnknownOutcome)
+	left := m.flight
+	m.flight = nil
+	for _, w := range left {
+		m.end(w, e)
+	}
+	m.failAll(e)
 }
 
 func (m *member) failAll(e *pds.Error) {

@@ -154,8 +154,9 @@ func (o *outbox) run() {
 		if send == nil || !dirty && !waiting {
 			continue
 		}
-		dirty = false
-		for _, p := range o.due() {
+		due, more := o.due()
+		dirty = more
+		for _, p := range due {
 			select {
 			case gate <- struct{}{}:
 			case <-o.quit:
@@ -180,10 +181,10 @@ type outboxEntry struct {
 	key    string
 }
 
-// due lists the items whose turn it is and marks them as under way.
-func (o *outbox) due() []outboxEntry {
+// due lists the items whose turn it is and marks them as under way; more says
+// that not all of them are in the list.
+func (o *outbox) due() (out []outboxEntry, more bool) {
 	now := o.d.cfg.Now()
-	var out []outboxEntry
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	seen := map[string]bool{}
@@ -192,7 +193,11 @@ func (o *outbox) due() []outboxEntry {
 			err := r.Scan(pds.OutboxPrefix(uint8(s)), nil, false, func(k, v []byte) (bool, error) {
 				seen[string(k)] = true
 				n, ok := o.next[string(k)]
-				if ok && (n.busy || now.Before(n.at)) || len(v) < 8 || len(out) >= 256 {
+				if ok && (n.busy || now.Before(n.at)) || len(v) < 8 {
+					return true, nil
+				}
+				if len(out) >= 256 {
+					more = true
 					return true, nil
 				}
 				m, seq := pds.OutboxMember(k)
@@ -216,7 +221,7 @@ func (o *outbox) due() []outboxEntry {
 			delete(o.next, k)
 		}
 	}
-	return out
+	return out, more
 }
 
 func (o *outbox) deliver(send Deliverer, e outboxEntry) {

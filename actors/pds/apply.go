@@ -56,7 +56,9 @@ type machineShard struct {
 	mu       sync.Mutex
 	members  map[MemberID]*live
 	forgot   uint64 // members forgotten so far
+	reset    uint64 // turn of the last Reset
 	time     int64  // stored floor of command times, Unix milliseconds
+	floor    atomic.Int64
 	timeRead bool
 	verified map[[32]byte]struct{}
 }
@@ -227,6 +229,10 @@ func Load(kv KVReader, shard uint8, id MemberID) (head uint64, chain [32]byte, c
 // Err is the first storage error, after which Apply does nothing until Reset.
 func (m *Machine) Err() error { return m.failed }
 
+// Floor is the time, Unix milliseconds, that commands of a shard must not be
+// before, as far as it is known in memory.
+func (m *Machine) Floor(shard uint8) int64 { return m.shards[shard].floor.Load() }
+
 // TakeErased hands over the slots that applied commands have condemned.
 func (m *Machine) TakeErased() []uint64 {
 	e := m.erase
@@ -258,7 +264,8 @@ func (m *Machine) Open(shard uint8, id MemberID, view func(func(KVReader) error)
 	for range 10_000 {
 		s.mu.Lock()
 		l, forgot := s.members[id], s.forgot
-		visible := l == nil || l.turn == 0 || l.turn < m.turn.Load()
+		now := m.turn.Load()
+		visible := s.reset < now && (l == nil || l.turn == 0 || l.turn < now)
 		if l != nil {
 			head, chain, ctl = l.head, l.chain, l.ctl
 		}
@@ -306,6 +313,7 @@ func (m *Machine) Reset(shard uint8) {
 	s.mu.Lock()
 	clear(s.members)
 	clear(s.verified)
+	s.reset = m.turn.Load() // earlier commands of this turn are not in the state yet
 	s.timeRead = false
 	s.mu.Unlock()
 	m.failed = nil
@@ -366,6 +374,7 @@ func (m *Machine) applyMember(kv KV, shard uint8, index, term uint64, b []byte) 
 			s.time = int64(binary.BigEndian.Uint64(v))
 		}
 		s.timeRead = true
+		s.floor.Store(s.time)
 	}
 	if c.time < s.time {
 		return &Outcome{Code: CodeNotNewest, Head: mem.head}, nil
@@ -440,6 +449,7 @@ func (m *Machine) applyMember(kv KV, shard uint8, index, term uint64, b []byte) 
 	mem.turn = m.turn.Load()
 	if c.time >= s.time+1000 {
 		s.time = c.time
+		s.floor.Store(c.time)
 		if err := kv.Set([]byte{'t', shard}, binary.BigEndian.AppendUint64(nil, uint64(c.time))); err != nil {
 			return nil, err
 		}

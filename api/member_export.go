@@ -33,6 +33,9 @@ func (m *members) export(ctx *fasthttp.RequestCtx, s *session) error {
 	if err != nil {
 		return err
 	}
+	if err := m.s.limited("export "+utoa(uint64(s.UID)), 0.5, 10); err != nil {
+		return err
+	}
 	c, cancel := m.call()
 	defer cancel()
 	who, err := m.fileMember(c, s)

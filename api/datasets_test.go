@@ -232,7 +232,7 @@ func TestDatasets_Refusals(t *testing.T) {
 			}
 		})
 	}
-	if n := len(w.store.rows[place(97, home, 0)]); n != 1 {
+	if n := w.store.count(97, home); n != 1 {
 		t.Errorf("%d rows: a refused request stored something", n)
 	}
 }
@@ -280,7 +280,9 @@ func TestDatasets_Filters(t *testing.T) {
 			continue
 		}
 		var got []string
-		for _, f := range w.store.filters {
+		var filters []pds.Filter
+		w.store.with(func(f *fakeStore) { filters = f.filters })
+		for _, f := range filters {
 			got = append(got, fmt.Sprintf("%s %s %s", f.Name, [...]string{"", "=", "!=", "<", "<=", ">", ">="}[f.Op], f.Value))
 			if (f.Field == 0) != systemFields[f.Name] {
 				t.Errorf("%s has number %d", f.Name, f.Field)
@@ -303,30 +305,34 @@ func TestDatasets_LongReads(t *testing.T) {
 	w := newPDX(t, Limits{})
 	w.pdx("POST", "/api/pds/transaction", `{"ds_energy_consumption":[`+strings.Repeat(`{"field_energy_reading_value":"0.5"},`, 999)+`{"field_energy_source_name":"\u0000\"\\\u001f/é"}]}`, "uid", "97")
 	for _, path := range []string{"/api/pds/transaction/97.json", "/api/pds/transaction/97.xml"} {
-		w.store.reads, w.store.chunk = 0, 0
+		w.store.with(func(f *fakeStore) { f.reads, f.chunk = 0, 0 })
 		whole := w.pdx("GET", path, "", "dataset", energy)
-		w.store.reads, w.store.chunk = 0, 100
+		w.store.with(func(f *fakeStore) { f.reads, f.chunk = 0, 100 })
 		chunked := w.pdx("GET", path, "", "dataset", energy)
-		if w.store.reads != 10 || chunked.body != whole.body || len(whole.body) < 100_000 {
-			t.Errorf("%s: %d reads, equal %v", path, w.store.reads, chunked.body == whole.body)
+		reads := 0
+		w.store.with(func(f *fakeStore) { reads = f.reads })
+		if reads != 10 || chunked.body != whole.body || len(whole.body) < 100_000 {
+			t.Errorf("%s: %d reads, equal %v", path, reads, chunked.body == whole.body)
 		}
 	}
-	w.store.reads, w.store.chunk = 0, 0
+	w.store.with(func(f *fakeStore) { f.reads, f.chunk = 0, 0 })
 	var rows map[string]map[string]*string
 	if err := json.Unmarshal([]byte(w.pdx("GET", "/api/pds/transaction/97.json", "", "dataset", energy).body), &rows); err != nil || *rows["1000"]["field_energy_source_name"] != "\x00\"\\\x1f/é" {
 		t.Errorf("%v %q", err, *rows["1000"]["field_energy_source_name"])
 	}
-	w.store.reads, w.store.chunk = 0, 100
-	w.store.readErr = func(call int) error {
-		if call == 5 {
-			return pds.Refuse(pds.Unavailable, pds.CodeUnavailable)
+	w.store.with(func(f *fakeStore) {
+		f.reads, f.chunk = 0, 100
+		f.readErr = func(call int) error {
+			if call == 5 {
+				return pds.Refuse(pds.Unavailable, pds.CodeUnavailable)
+			}
+			return nil
 		}
-		return nil
-	}
+	})
 	if a := w.pdx("GET", "/api/pds/transaction/97.json", "", "dataset", energy); !strings.HasPrefix(a.body, "CUT:") || json.Valid([]byte(a.body[4:])) {
 		t.Errorf("a broken answer looks whole: %.80s", a.body)
 	}
-	w.store.reads = 4
+	w.store.with(func(f *fakeStore) { f.reads = 4 })
 	if a := w.pdx("GET", "/api/pds/transaction/97.json", "", "dataset", energy); a.status != 503 || a.header.Get("Retry-After") == "" {
 		t.Errorf("failure at the first chunk: %d", a.status)
 	}
@@ -357,18 +363,19 @@ func TestDatasets_Idempotency(t *testing.T) {
 	w := newPDX(t, Limits{})
 	post := func(body string, q ...string) [16]byte {
 		t.Helper()
-		w.store.sections = nil
-		if a := w.pdx("POST", "/api/pds/transaction", body, append([]string{"uid", "97"}, q...)...); a.status != 200 || len(w.store.sections) != 1 {
+		a := w.pdx("POST", "/api/pds/transaction", body, append([]string{"uid", "97"}, q...)...)
+		secs := w.store.took()
+		if a.status != 200 || len(secs) != 1 {
 			t.Fatalf("%d %s", a.status, a.body)
 		}
-		return w.store.sections[0].Command
+		return secs[0].Command
 	}
 	const body = `{"ds_energy_consumption":{"field_energy_reading_value":"1"}}`
 	base := post(body, "H:Idempotency-Key", "k")
 	if again := post(body, "H:Idempotency-Key", "k"); again != base || base == [16]byte{} {
 		t.Error("a repeat has another id")
 	}
-	if n := len(w.store.rows[place(97, energy, 0)]); n != 1 {
+	if n := w.store.count(97, energy); n != 1 {
 		t.Errorf("%d rows", n)
 	}
 	for name, other := range map[string][16]byte{
@@ -462,7 +469,7 @@ func TestServer_CommonAnswers(t *testing.T) {
 
 func TestServer_PanicIsAnswered(t *testing.T) {
 	w := newPDX(t, Limits{})
-	w.store.readErr = func(int) error { panic("value of ada") }
+	w.store.with(func(f *fakeStore) { f.readErr = func(int) error { panic("value of ada") } })
 	a := w.pdx("GET", "/api/pds/pds/97.json", "", "dataset", home)
 	if a.status != 500 || a.body != `{"success":0,"message":"internal error"}` {
 		t.Errorf("%d %s", a.status, a.body)

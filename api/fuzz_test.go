@@ -224,7 +224,7 @@ func TestClient(t *testing.T) {
 	if err != nil || sum != (BulkSummary{2, 1, 1, 1}) || len(got) != 2 || got[0].LastID != 1 || got[1].Status != 400 {
 		t.Errorf("%v %v %v", sum, got, err)
 	}
-	w.store.deliver = func([]*actors.Section) error { return pds.Refuse(pds.Unavailable, pds.CodeUnavailable) }
+	w.store.onDeliver(func([]*actors.Section) error { return pds.Refuse(pds.Unavailable, pds.CodeUnavailable) })
 	if _, err := c.Bulk(ctx, []byte(body), "", "", nil); err == nil || err.(*StatusError).Status != 503 {
 		t.Errorf("%v", err)
 	}

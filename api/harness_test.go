@@ -206,6 +206,29 @@ func (f *fakeStore) RefuseAccess(_ context.Context, c actors.Caller, m pds.Metho
 	return e
 }
 
+// with calls g while no request touches the store.
+func (f *fakeStore) with(g func(*fakeStore)) { f.mu.Lock(); defer f.mu.Unlock(); g(f) }
+
+// took returns what was delivered since the last call.
+func (f *fakeStore) took() []actors.Section {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s := f.sections
+	f.sections = nil
+	return s
+}
+
+// count is how many rows a dataset instance of a member has.
+func (f *fakeStore) count(u pds.UID, ds string) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.rows[place(u, ds, 0)])
+}
+
+func (f *fakeStore) onDeliver(g func([]*actors.Section) error) {
+	f.with(func(f *fakeStore) { f.deliver = g })
+}
+
 func (f *fakeStore) refusals() int { f.mu.Lock(); defer f.mu.Unlock(); return len(f.refused) }
 
 // fakeRegistry keeps entries in memory with the registry's versions.
@@ -226,6 +249,9 @@ type fakeEntry struct {
 func newFakeRegistry() *fakeRegistry {
 	return &fakeRegistry{m: map[string]fakeEntry{}, counters: map[string]uint64{}}
 }
+
+func (r *fakeRegistry) reads() int       { r.mu.Lock(); defer r.mu.Unlock(); return r.gets }
+func (r *fakeRegistry) breaks(err error) { r.mu.Lock(); defer r.mu.Unlock(); r.fail = err }
 
 func (r *fakeRegistry) Get(_ context.Context, kind, name string) ([]byte, uint64, error) {
 	r.mu.Lock()

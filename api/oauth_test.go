@@ -109,16 +109,14 @@ func TestToken_Refused(t *testing.T) {
 		t.Errorf("live token in the sandbox: %d", s)
 	}
 	// The hot path reads no registry.
-	w.reg.mu.Lock()
-	before := w.reg.gets
-	w.reg.mu.Unlock()
+	before := w.reg.reads()
 	get(w.token)
-	once := w.reg.gets
+	once := w.reg.reads()
 	for range 20 {
 		get(w.token)
 	}
-	if once-before != 2 || w.reg.gets != once {
-		t.Errorf("%d reads for the first, %d for the rest", once-before, w.reg.gets-once)
+	if once-before != 2 || w.reg.reads() != once {
+		t.Errorf("%d reads for the first, %d for the rest", once-before, w.reg.reads()-once)
 	}
 	// A disabled client is refused after a minute at most.
 	var c ClientRecord
@@ -163,11 +161,11 @@ func TestToken_Refused(t *testing.T) {
 		t.Error("an expired token is kept")
 	}
 	// A registry that does not answer is not a wrong token.
-	w.reg.fail = context.DeadlineExceeded
+	w.reg.breaks(context.DeadlineExceeded)
 	if s := get(narrow + "x"); s != 503 {
 		t.Errorf("no registry: %d", s)
 	}
-	w.reg.fail = nil
+	w.reg.breaks(nil)
 	for _, bad := range []string{"", "x", strings.Repeat("x", 1000), w.token + "x", w.token[:len(w.token)-1]} {
 		if s := get(bad); s != 401 {
 			t.Errorf("%.10q: %d", bad, s)

@@ -124,11 +124,10 @@ func TestServer_UnreadBodyIsNotARequest(t *testing.T) {
 // What the actors get does not change when fasthttp uses its memory again.
 func TestServer_NothingAliasesTheRequest(t *testing.T) {
 	w := newPDX(t, Limits{WaveSections: 1})
-	w.s.cfg.Env = seal.Sandbox
 	hold := make(chan struct{})
 	var kept []*actors.Section
 	var copies [][]byte
-	w.store.deliver = func(secs []*actors.Section) error {
+	w.store.onDeliver(func(secs []*actors.Section) error {
 		if len(kept) == 0 {
 			kept = append(kept, secs...)
 			for _, s := range secs {
@@ -144,7 +143,7 @@ func TestServer_NothingAliasesTheRequest(t *testing.T) {
 			}
 		}
 		return nil
-	}
+	})
 	done := make(chan answer, 1)
 	// The second section's bytes are read while the first is delivered.
 	go func() {
@@ -164,7 +163,7 @@ func TestServer_NothingAliasesTheRequest(t *testing.T) {
 func TestServer_CloseWaits(t *testing.T) {
 	w := newPDX(t, Limits{})
 	entered, leave := make(chan struct{}), make(chan struct{})
-	w.store.deliver = func([]*actors.Section) error { close(entered); <-leave; return nil }
+	w.store.onDeliver(func([]*actors.Section) error { close(entered); <-leave; return nil })
 	done := make(chan answer, 1)
 	body := w.head(97, "ds_iot_readings") + iotRow
 	go func() { done <- w.bulk(body) }()

@@ -218,3 +218,21 @@ func (p *pdx) read(ctx context.Context, a *account, from uint64) (map[uint64]row
 	}
 	return out, nil
 }
+
+// change updates a row, or deletes it if body is nil.
+func (p *pdx) change(ctx context.Context, a *account, id uint64, body []byte, key string) error {
+	q := url.Values{"con_id": {a.conID}, "source_type": {"connection"}, "dataset": {dataset}, "instance": {"0"}, "id": {strconv.FormatUint(id, 10)}}
+	method := http.MethodPut
+	if body == nil {
+		method = http.MethodDelete
+	}
+	req, err := http.NewRequestWithContext(ctx, method, fmt.Sprintf("%s/api/pds/transaction/%d.json?%s", p.url, a.uid, q.Encode()), bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Connection-Token", a.key)
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Idempotency-Key", key)
+	_, err = p.answer(req)
+	return err
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -47,13 +48,13 @@ func (c *child) answers(ctx context.Context, sub *subscriber) (*pdx, time.Durati
 	return p, time.Since(c.begin), err
 }
 
-// killAfter ends a child as kill -9 does, a moment after so many sections
-// were acknowledged.
-func (l *ledger) killAfter(ctx context.Context, c *child, acks int64, moment time.Duration) {
-	target := l.acks.Load() + acks
+// killAfter ends a child as kill -9 does, a moment after so many more
+// acknowledgements were counted.
+func (c *child) killAfter(ctx context.Context, counter *atomic.Int64, acks int64, moment time.Duration) {
+	target := counter.Load() + acks
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
-	for l.acks.Load() < target {
+	for counter.Load() < target {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -92,7 +93,7 @@ func TestKill(t *testing.T) {
 			defer cancel()
 			acks, moment := int64(1+rng.IntN(1500)), time.Duration(rng.IntN(20_000))*time.Microsecond
 			killed := make(chan struct{})
-			go func() { led.killAfter(ctx, c, acks, moment); close(killed) }()
+			go func() { c.killAfter(ctx, &led.acks, acks, moment); close(killed) }()
 			if err := led.load(ctx, p, seed, round, loadWorkers); err != nil {
 				t.Fatalf("round %d: %v", round, err)
 			}
@@ -145,14 +146,13 @@ func TestKill(t *testing.T) {
 
 // judge fails the test if a promise was broken.
 func (l *ledger) judge() {
-	l.t.Helper()
 	if n := l.counts.wrong(); n > 0 {
-		l.t.Errorf("%d rows are not as acknowledged", n)
+		l.report("%d rows are not as acknowledged", n)
 	}
 	for what, n := range l.failures {
-		l.t.Errorf("%d sections refused: %s", n, what)
+		l.report("%d sections refused: %s", n, what)
 	}
 	if l.counts.sections == 0 {
-		l.t.Error("nothing was acknowledged: the run says nothing")
+		l.report("nothing was acknowledged: the run says nothing")
 	}
 }

@@ -19,26 +19,36 @@ type section struct {
 	first   uint64 // 0: not acknowledged
 }
 
-// request is one bulk request, repeated with the same key until each of its
-// sections is acknowledged.
+// request is one bulk request or one change of a row, repeated with the same
+// key until it is acknowledged, a bulk request until each of its sections is.
 type request struct {
 	key      string
 	body     []byte
 	sections []section
+	change   *change
 	done     bool
+}
+
+// change is an update of a row's name, or its deletion.
+type change struct {
+	account int
+	id      uint64
+	name    string
+	delete  bool
 }
 
 // ledger is what was sent and what was acknowledged. The request itself
 // belongs to the worker that sends it.
 type ledger struct {
-	t     *testing.T
-	sub   *subscriber
-	label string // in every row's text
+	sub    *subscriber
+	label  string                           // in every row's text
+	report func(format string, args ...any) // of what is wrong
 
 	mu       sync.Mutex
 	open     []*request        // not wholly acknowledged
 	rows     []map[uint64]row  // acknowledged, by account and id
 	at       map[string]string // text of a row -> account and id
+	gone     []map[uint64]bool // deleted, by account and id
 	checked  []uint64          // by account: up to here rows were read back
 	counts   counts            // guarded by mu
 	acks     atomic.Int64      // acknowledged sections
@@ -48,15 +58,17 @@ type ledger struct {
 type counts struct {
 	sections, rows                   int64
 	missing, twice, foreign, altered int64
-	repeated                         int64 // sections repeated with their key
+	changes                          int64 // updates and deletions acknowledged
+	repeated                         int64 // sections not acknowledged before they were repeated with their key
 	compared                         int64 // rows read back
 }
 
 func newLedger(t *testing.T, sub *subscriber, label string) *ledger {
-	l := &ledger{t: t, sub: sub, label: label, at: map[string]string{}, failures: map[string]int{}}
+	l := &ledger{report: t.Errorf, sub: sub, label: label, at: map[string]string{}, failures: map[string]int{}}
 	l.rows = make([]map[uint64]row, len(sub.accounts))
 	for i := range l.rows {
 		l.rows[i] = map[uint64]row{}
+		l.gone = append(l.gone, map[uint64]bool{})
 	}
 	l.checked = make([]uint64, len(sub.accounts))
 	return l
@@ -78,13 +90,21 @@ func text(rng *rand.Rand, dst []byte, n int) []byte {
 // newRequest plans a request. name is unique in the ledger.
 func (l *ledger) newRequest(rng *rand.Rand, name string) *request {
 	q := &request{key: l.label + "-" + name}
-	for s := range 1 + rng.IntN(12) {
+	sections, most := 1+rng.IntN(12), 500
+	if rng.IntN(60) == 0 { // more than is decided at a time
+		sections, most = 2500, 20
+	}
+	for s := range sections {
 		sec := section{account: rng.IntN(len(l.sub.accounts))}
 		a := &l.sub.accounts[sec.account]
 		q.body = fmt.Appendf(q.body, `{"con_id":%q,"key":%q,"dataset":%q,"instance":0}`+"\n", a.conID, a.key, dataset)
-		for r := range 1 + rng.IntN(12) {
-			n := 10 + rng.IntN(500)
-			if rng.IntN(40) == 0 {
+		rows := 1 + rng.IntN(12)
+		if sections > 12 {
+			rows = 1
+		}
+		for r := range rows {
+			n := 10 + rng.IntN(most)
+			if most > 20 && rng.IntN(40) == 0 {
 				n = 4000 + rng.IntN(20_000)
 			}
 			x := row{
@@ -102,9 +122,49 @@ func (l *ledger) newRequest(rng *rand.Rand, name string) *request {
 	return q
 }
 
+// newChange plans a change of one of the rows of an acknowledged section, or
+// returns nil.
+func (l *ledger) newChange(rng *rand.Rand, of *request) *request {
+	s := &of.sections[rng.IntN(len(of.sections))]
+	q := &request{key: of.key + ".c", change: &change{account: s.account, id: s.first + uint64(rng.IntN(len(s.rows))), delete: rng.IntN(4) == 0}}
+	if !q.change.delete {
+		q.change.name = string(text(rng, nil, 10+rng.IntN(200)))
+		q.body = fmt.Appendf(nil, `{%q:%q}`, fieldName, q.change.name)
+	}
+	return q
+}
+
+// sendChange is send for a change.
+func (l *ledger) sendChange(ctx context.Context, p *pdx, q *request) error {
+	c := q.change
+	if err := p.change(ctx, &l.sub.accounts[c.account], c.id, q.body, q.key); err != nil {
+		if st := (*status)(nil); errors.As(err, &st) && st.code/100 != 5 && st.code != 429 {
+			return fmt.Errorf("%s: %s", q.key, err) // not a status: it must not be refused
+		}
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	q.done = true
+	l.counts.changes++
+	l.acks.Add(1)
+	if c.delete {
+		delete(l.rows[c.account], c.id)
+		l.gone[c.account][c.id] = true
+		return nil
+	}
+	x := l.rows[c.account][c.id]
+	x.name = c.name
+	l.rows[c.account][c.id] = x
+	return nil
+}
+
 // send posts a request once and notes the answer. The error is errUnknown, a
 // *status, or a broken promise.
 func (l *ledger) send(ctx context.Context, p *pdx, q *request) error {
+	if q.change != nil {
+		return l.sendChange(ctx, p, q)
+	}
 	vs, err := p.bulk(ctx, q.body, q.key)
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -161,8 +221,15 @@ func (l *ledger) load(ctx context.Context, p *pdx, seed uint64, round, workers i
 	for w := range workers {
 		rng := rand.New(rand.NewPCG(seed, uint64(round)<<16|uint64(w)))
 		wg.Go(func() {
+			var last *request
 			for n := 0; ctx.Err() == nil; n++ {
-				q := l.newRequest(rng, fmt.Sprintf("%d.%d.%d", round, w, n))
+				var q *request
+				if last != nil && rng.IntN(4) == 0 {
+					q, last = l.newChange(rng, last), nil
+				} else {
+					q = l.newRequest(rng, fmt.Sprintf("%d.%d.%d", round, w, n))
+					last = q
+				}
 				l.mu.Lock()
 				l.open = append(l.open, q)
 				l.mu.Unlock()
@@ -193,7 +260,11 @@ func (l *ledger) settle(ctx context.Context, p *pdx) error {
 		if q.done {
 			continue
 		}
-		l.counts.repeated += int64(len(q.sections))
+		for s := range q.sections {
+			if q.sections[s].first == 0 {
+				l.counts.repeated++
+			}
+		}
 		tick := time.NewTicker(20 * time.Millisecond)
 		for {
 			err := l.send(ctx, p, q)
@@ -247,7 +318,7 @@ func (l *ledger) checkOne(ctx context.Context, p *pdx, i int, whole bool) error 
 func (l *ledger) compare(i int, from uint64, got map[uint64]row) {
 	name := func(format string, args ...any) {
 		if c := &l.counts; c.missing+c.twice+c.foreign+c.altered < 20 {
-			l.t.Errorf("account %d, "+format, append([]any{i}, args...)...)
+			l.report("account %d, "+format, append([]any{i}, args...)...)
 		}
 	}
 	for id, want := range l.rows[i] {
@@ -267,6 +338,11 @@ func (l *ledger) compare(i int, from uint64, got map[uint64]row) {
 	}
 	for id, have := range got {
 		if _, ok := l.rows[i][id]; ok || id < from {
+			continue
+		}
+		if l.gone[i][id] {
+			name("row %d (%s) was deleted and is back", id, have.index)
+			l.counts.altered++
 			continue
 		}
 		if at, ok := l.at[have.index]; ok {
@@ -293,8 +369,8 @@ func difference(a, b *row) string {
 func (c *counts) wrong() int64 { return c.missing + c.twice + c.foreign + c.altered }
 
 func (c *counts) String() string {
-	return fmt.Sprintf("%d sections of %d rows acknowledged, %d sections repeated, %d rows compared, missing %d, twice %d, foreign %d, altered %d",
-		c.sections, c.rows, c.repeated, c.compared, c.missing, c.twice, c.foreign, c.altered)
+	return fmt.Sprintf("%d sections of %d rows and %d changes acknowledged, %d sections repeated, %d rows compared, missing %d, twice %d, foreign %d, altered %d",
+		c.sections, c.rows, c.changes, c.repeated, c.compared, c.missing, c.twice, c.foreign, c.altered)
 }
 
 // refusedWrite writes until a write is refused for the disk, and returns the

@@ -76,7 +76,11 @@ func (s *Server) datasetRoute(scope string, kind schema.Kind, method pds.Method,
 		if doc, ok := memberOf(ctx, a.query.uid); !ok || doc != uid {
 			return unidentified(s, "uid and con_id differ")
 		}
+		if err := s.limited("connection "+a.query.conID, s.limits.ConnRate, s.limits.ConnBurst); err != nil {
+			return err
+		}
 		a.caller = actors.Caller{UID: uid, NID: nid}
+		defer a.caller.Key.Wipe()
 		if a.caller.Key, err = seal.ParseMemberKey(key); err != nil {
 			return s.refuse(a, pds.Refuse(pds.Denied, pds.CodeWrongKey), "")
 		}

@@ -237,6 +237,25 @@ func TestDatasets_Refusals(t *testing.T) {
 	}
 }
 
+// The older name of a metadata dataset gets the older shape.
+func TestDatasets_OlderShape(t *testing.T) {
+	w := newPDX(t, Limits{})
+	w.pdx("POST", "/api/pds/pds/97.json", `{"ds_ni":{"field_ni_name":"A"}}`)
+	w.pdx("POST", "/api/pds/pds/97.json", `{"ds_ni":{"field_ni_name":"later"}}`)
+	w.pdx("POST", "/api/pds/pds/97.json", `{"ds_ni":{"field_ni_name":"B \"1\""}}`, "instance", "1")
+	field := func(name, v, more string) string {
+		return `"` + name + `":{"value":` + v + `,"access":{"r":{"a":1,"s":"A"},"w":{"a":0,"s":"A"}}}` + more
+	}
+	zero := `"instance_0":{` + field("field_ni_name", `"A"`, ",") + field("field_ni_number", "null", "}")
+	one := `"instance_1":{` + field("field_ni_name", `"B \"1\""`, ",") + field("field_ni_number", "null", "}")
+	w.store.with(func(f *fakeStore) { f.readMask = ^pds.Mask(0) })
+	for _, c := range []struct{ instance, want string }{{"", zero + "," + one}, {"0", zero}, {"1", one}, {"all", zero + "," + one}, {"5", ""}} {
+		if a := w.pdx("GET", "/api/pds/pds/97.json", "", "dataset", "field_ds_ni", "instance", c.instance); a.body != `{"field_ds_ni":{`+c.want+"}}" {
+			t.Errorf("%q: %s", c.instance, a.body)
+		}
+	}
+}
+
 func TestDatasets_AddMeasurements(t *testing.T) {
 	w := newPDX(t, Limits{})
 	token, _, err := w.s.tokens.issue(context.Background(), w.con.ClientID, w.org.ID, []string{"post:/api/pds/add-measurements"}, time.Hour)

@@ -39,6 +39,7 @@ type fakeStore struct {
 	chunk    int // rows a chunk; 0: all
 	filters  []pds.Filter
 	waves    int
+	readMask pds.Mask
 }
 
 type refusal struct {
@@ -141,7 +142,7 @@ func (f *fakeStore) Read(_ context.Context, r *actors.ReadRequest) (*actors.Chun
 		return nil, pds.Refuse(pds.Denied, pds.CodeWrongKey)
 	}
 	f.filters = r.Filters
-	c := &actors.Chunk{Fields: f.columns(r.Dataset)}
+	c := &actors.Chunk{Fields: f.columns(r.Dataset), Masks: [4]pds.Mask{f.readMask}}
 	for i := uint32(0); i < 8; i++ {
 		if r.Instance < 0 || uint32(r.Instance) == i {
 			c.Rows = append(c.Rows, f.rows[place(r.Caller.UID, r.Dataset.Name, i)]...)

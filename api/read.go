@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"strconv"
+	"strings"
 
 	"github.com/valyala/fasthttp"
 
@@ -35,6 +36,9 @@ func (s *Server) readRows(ctx *fasthttp.RequestCtx, a *access) error {
 	if refusal != nil {
 		return s.refuse(a, refusal, detail)
 	}
+	if a.kind == schemaMetadata && strings.HasPrefix(a.query.dataset, "field_") {
+		return s.readOlder(ctx, a, filters)
+	}
 	req := &actors.ReadRequest{Caller: a.caller, Dataset: a.ds.Dataset, Instance: a.instance, Filters: filters}
 	// The actor wipes the key it is given, and every chunk needs it.
 	r := &reading{s: s, req: req, key: a.caller, xml: wantsXML(ctx), byInstance: a.instance < 0, instance: -1}
@@ -53,6 +57,73 @@ func (s *Server) readRows(ctx *fasthttp.RequestCtx, a *access) error {
 	}
 	ctx.SetBodyStream(r, -1) // fasthttp closes r
 	return nil
+}
+
+// readOlder answers a metadata dataset as the older API did, for who names it in
+// the older way, field_ds_x: one record an instance, each value with what the
+// connection may do to it.
+//
+//	{"field_ds_home":{"instance_0":{"field_home_postcode":{"value":"DN216BY","access":{"r":{"a":1,"s":"A"},"w":{"a":1,"s":"A"}}}}}}
+//
+// Where an instance has more records, the first is answered. Without the
+// parameter instance every granted one is.
+func (s *Server) readOlder(ctx *fasthttp.RequestCtx, a *access, filters []pds.Filter) error {
+	req := &actors.ReadRequest{Dataset: a.ds.Dataset, Instance: a.instance, Filters: filters}
+	if a.query.instance == "" {
+		req.Instance = -1
+	}
+	defer func() { req.Caller.Key.Wipe() }()
+	doc := append([]byte(`{"field_`), a.ds.Name...)
+	doc = append(doc, `":{`...)
+	last := int64(-1)
+	for {
+		c, cancel := s.deadline(s.limits.Request)
+		req.Caller = a.caller
+		chunk, err := s.store.Read(c, req)
+		cancel()
+		if err != nil {
+			return err
+		}
+		for i := range chunk.Rows {
+			row := &chunk.Rows[i]
+			if int64(row.Instance) == last {
+				continue
+			}
+			if last >= 0 {
+				doc = append(doc, ',')
+			}
+			last = int64(row.Instance)
+			doc = appendOlder(doc, chunk, row)
+		}
+		if req.Cursor = chunk.Next; req.Cursor == nil {
+			break
+		}
+	}
+	writeBody(ctx, append(doc, "}}"...))
+	return nil
+}
+
+// appendOlder appends "instance_N":{...}.
+func appendOlder(b []byte, chunk *actors.Chunk, row *pds.Row) []byte {
+	b = append(b, `"instance_`...)
+	b = strconv.AppendUint(b, uint64(row.Instance), 10)
+	b = append(b, `":{`...)
+	read, write := chunk.Masks[0], chunk.Masks[1]|chunk.Masks[2]|chunk.Masks[3]
+	for i, f := range chunk.Fields {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(append(append(b, '"'), f.Name...), `":{"value":`...)
+		if i >= len(row.Vals) || row.Vals[i] == nil {
+			b = append(b, "null"...)
+		} else {
+			b = appendJSONString(b, row.Vals[i])
+		}
+		b = append(append(b, `,"access":{"r":{"a":`...), bit(read.Has(f.Number))...)
+		b = append(append(b, `,"s":"A"},"w":{"a":`...), bit(write.Has(f.Number))...)
+		b = append(b, `,"s":"A"}}}`...)
+	}
+	return append(b, '}')
 }
 
 // reading is an answer in the making. It is an io.ReadCloser over the chunks.

@@ -1,7 +1,6 @@
 package actors
 
 import (
-	"errors"
 	"testing"
 	"time"
 
@@ -209,5 +208,3 @@ func TestUnlock_TenFailuresHoweverTheyArrive(t *testing.T) {
 		t.Fatalf("an hour later: %v", err)
 	}
 }
-
-var errInjected = errors.New("injected")

@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"bytes"
 	"runtime"
 	"strings"
 
@@ -15,7 +16,8 @@ type entryKey struct {
 	number uint64
 	cipher *seal.Cipher
 	key    seal.Secret
-	sealed []byte // until stored
+	sealed []byte // as stored in the control state
+	build  uint64 // of the command that stores it
 }
 
 func (k *entryKey) wipe() { k.key.Wipe(); k.cipher = nil }
@@ -47,8 +49,14 @@ func (m *member) ownSealer(mu *pds.Mutation) (sealer, *pds.Mutation) {
 	if m.keys != nil {
 		return sealer{pds.KeyOfMember, 0, m.keys.audit, pds.LinkID{}}, mu
 	}
-	if m.entryKey == nil || m.entryKey.number > uint64(len(m.ctl.EntryKeys)) {
-		k := &entryKey{number: uint64(len(m.ctl.EntryKeys)), key: seal.RandomSecret()}
+	have := uint64(len(m.ctl.EntryKeys))
+	// Another activation may have taken the number meanwhile.
+	if k := m.entryKey; k != nil && (k.number > have || k.number < have && !bytes.Equal(m.ctl.EntryKeys[k.number], k.sealed)) {
+		k.wipe()
+		m.entryKey = nil
+	}
+	if m.entryKey == nil {
+		k := &entryKey{number: have, key: seal.RandomSecret()}
 		k.cipher = seal.NewCipher(&k.key)
 		sealed, err := seal.SealTo(m.ctl.AuditKey, m.entryKeyInfo(k.number), nil, k.key.Bytes())
 		if err != nil {
@@ -58,7 +66,8 @@ func (m *member) ownSealer(mu *pds.Mutation) (sealer, *pds.Mutation) {
 		m.entryKey = k
 	}
 	k := m.entryKey
-	if k.number == uint64(len(m.ctl.EntryKeys)) {
+	if k.number == have && k.build != m.build {
+		k.build = m.build
 		if mu == nil {
 			mu = &pds.Mutation{}
 		}

@@ -217,6 +217,9 @@ func (m *member) prepare(w work, b *pds.Builder) (ok bool) {
 			m.d.cfg.Log.Error("a member's operation failed", "at", panicPlace())
 			m.loaded = false
 			m.forgetTags()
+			if m.entryKey != nil {
+				m.entryKey.build = 0 // what stores it may have been taken back
+			}
 			m.end(w, pds.Refuse(pds.Internal, pds.CodeInternal))
 		}
 	}()

@@ -199,7 +199,8 @@ func (d *Directory) Update(ctx context.Context, r *ChangeRequest) (replayed bool
 	return w.replayed, errOrNil(w.refuse)
 }
 
-// Delete hides one record; Hard also asks that it be erased.
+// Delete hides one record. Hard, erasing it for good, needs blocks to be sealed
+// anew and is refused in this version.
 func (d *Directory) Delete(ctx context.Context, r *DeleteRequest) (replayed bool, err error) {
 	w := &changeWork{caller: r.Caller, ds: r.Dataset, instance: r.Instance, id: r.ID, hard: r.Hard,
 		request: r.Request, command: r.Command, method: pds.Delete, act: pds.ActDelete}
@@ -274,8 +275,8 @@ func (w *changeWork) prepare(m *member, b *pds.Builder) bool {
 	if e == nil && w.method == pds.Update && len(w.fields) == 0 {
 		e = pds.Refuse(pds.Invalid, pds.CodeEmpty).In(w.ds.Name, "")
 	}
-	if e == nil && w.hard && g.Soft {
-		e = pds.Refuse(pds.Denied, pds.CodeMethodNotGranted).In(w.ds.Name, "")
+	if e == nil && w.hard {
+		e = pds.Refuse(pds.Invalid, pds.CodeNotOffered).In(w.ds.Name, "")
 	}
 	var t *tagState
 	if e == nil {

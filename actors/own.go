@@ -272,9 +272,12 @@ func (d *Directory) MemberUpdate(ctx context.Context, s Session, ds *schema.Data
 	return d.do(ctx, s.UID, &ownWrite{s: s, ds: ds, instance: instance, act: pds.ActUpdate, id: id, fields: fields, vals: vals, n: 1})
 }
 
-// MemberDelete hides a record. A hard deletion hides it as well; its bytes go
-// when the block is next re-sealed.
+// MemberDelete hides a record. Erasing it for good needs its block to be
+// sealed anew and is refused in this version.
 func (d *Directory) MemberDelete(ctx context.Context, s Session, ds *schema.Dataset, instance uint32, id uint64, hard bool) error {
+	if hard {
+		return pds.Refuse(pds.Invalid, pds.CodeNotOffered).In(ds.Name, "")
+	}
 	return d.do(ctx, s.UID, &ownWrite{s: s, ds: ds, instance: instance, act: pds.ActDelete, id: id})
 }
 
@@ -357,7 +360,7 @@ func (d *Directory) StatementHead(ctx context.Context, s Session) (StatementHead
 		if m.ctl == nil {
 			return pds.Refuse(pds.NotFound, pds.CodeNoConnection)
 		}
-		h = StatementHead{Store: m.ctl.Store, Number: m.ctl.Number, Previous: m.ctl.Previous, KeyID: m.ctl.KeyID}
+		h = StatementHead{Store: m.ctl.Store, SignKey: m.ctl.SignKey, Number: m.ctl.Number, Previous: m.ctl.Previous, KeyID: m.ctl.KeyID}
 		return nil
 	}})
 	return h, err

@@ -83,7 +83,7 @@ type ChangeRequest struct {
 	Command  [16]byte
 }
 
-// DeleteRequest hides a record (soft, the default) or marks it for erasure.
+// DeleteRequest hides a record. Hard is refused in this version.
 type DeleteRequest struct {
 	Caller   Caller
 	Dataset  *schema.Dataset
@@ -142,6 +142,7 @@ type Unlocked struct {
 // StatementHead is what the next statement must carry.
 type StatementHead struct {
 	Store    [16]byte
+	SignKey  [32]byte
 	Number   uint64 // of the last statement
 	Previous [32]byte
 	KeyID    [8]byte

@@ -196,7 +196,7 @@ func (m *members) fileMember(c context.Context, s *session) (*verify.Member, err
 	if err := getRecord(c, m.s.reg, KindAccount, foldID(s.Mydexid), &acc); err != nil {
 		return nil, notFoundAs(err, errToken)
 	}
-	return &verify.Member{Store: h.Store[:], SignKey: acc.SignKey, Email: acc.Email}, nil
+	return &verify.Member{Store: h.Store[:], SignKey: h.SignKey[:], Email: acc.Email}, nil
 }
 
 // receipt answers the receipt of a connection's present consent.

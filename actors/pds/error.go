@@ -69,6 +69,7 @@ const (
 	CodeNotNewest
 	CodeNoSuchInstance
 	CodeReplayed
+	CodeNotOffered
 )
 
 var titles = map[Code]string{
@@ -107,6 +108,7 @@ var titles = map[Code]string{
 	CodeNotNewest:           "not the newest version",
 	CodeNoSuchInstance:      "no such instance",
 	CodeReplayed:            "stored before",
+	CodeNotOffered:          "erasing a record for good is not offered yet; hide it instead",
 }
 
 // Title is the human sentence of the code, without personal data.

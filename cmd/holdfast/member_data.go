@@ -217,10 +217,9 @@ type memberDelete struct {
 	Dataset  string `arg:"" help:"Such as ds_home."`
 	ID       uint64 `arg:"" help:"The record."`
 	Instance int    `default:"0" help:"Which instance."`
-	Hard     bool   `help:"Erase it instead of hiding it. It cannot be brought back."`
 }
 
-// Run hides or erases a record.
+// Run hides a record.
 func (c *memberDelete) Run() error {
 	ctx, stop := interruptible()
 	defer stop()
@@ -228,11 +227,8 @@ func (c *memberDelete) Run() error {
 	if err != nil {
 		return err
 	}
-	if err := m.Delete(ctx, c.Dataset, c.Instance, c.ID, c.Hard); err != nil {
+	if err := m.Delete(ctx, c.Dataset, c.Instance, c.ID, false); err != nil {
 		return err
-	}
-	if c.Hard {
-		return done(c.JSON, "Erased.")
 	}
 	return done(c.JSON, "Hidden; `restore` brings it back.")
 }

@@ -35,14 +35,9 @@ func (m *member) tag(t pds.Tag) (*tagState, *pds.Error) {
 	}
 	s := &tagState{next: 1}
 	err := m.d.view(func(r storage.Reader) error {
-		// Forward first: a backward search for what does not exist walks over
-		// every version of whatever stands before it.
-		prefix, some := pds.DataKey(uint8(m.h.shard), m.h.id, t, 0), false
-		err := r.Scan(prefix, nil, false, func(_, _ []byte) (bool, error) { some = true; return false, nil })
-		if err != nil || !some {
-			return err
-		}
-		return r.Scan(prefix, nil, true, func(_, v []byte) (bool, error) {
+		// A backward search for what does not exist ends at the journal, whose
+		// keys stand just before.
+		return r.Scan(pds.DataKey(uint8(m.h.shard), m.h.id, t, 0), nil, true, func(_, v []byte) (bool, error) {
 			var h block.Header
 			if err := block.ParseHeader(v, &h); err != nil {
 				return false, err

@@ -84,8 +84,8 @@ func NewMachine(env seal.Env) *Machine {
 // State keys. Every key begins with a space byte and the shard:
 //
 //	m shard member                     control record
-//	j shard member sequence            journal record
-//	d shard member tag sequence        data record (block.Header ...)
+//	d shard member 1 sequence          journal record
+//	d shard member 2 tag sequence      data record (block.Header ...)
 //	s shard member number              sealed consent document
 //	w shard member compartment epoch   epoch link
 //	i shard request                    idempotency record
@@ -99,7 +99,8 @@ func NewMachine(env seal.Env) *Machine {
 //	l shard member                     last leaf: 8 sequence · 8 index
 //	p shard                            signed checkpoint
 //
-// Numbers are big endian.
+// Numbers are big endian. A member's journal and data stand side by side, so
+// that the two keys of an operation are near each other wherever they lie.
 func memberKey(space byte, shard uint8, m MemberID, extra int) []byte {
 	k := make([]byte, 18, 18+extra)
 	k[0], k[1] = space, shard
@@ -121,9 +122,14 @@ func MemberOf(key []byte) (m MemberID) {
 	return
 }
 
+const (
+	ofJournal = 1
+	ofData    = 2
+)
+
 // JournalKey is the key of a journal record; seq 0 gives the prefix of all.
 func JournalKey(shard uint8, m MemberID, seq uint64) []byte {
-	k := memberKey('j', shard, m, 8)
+	k := append(memberKey('d', shard, m, 9), ofJournal)
 	if seq == 0 {
 		return k
 	}
@@ -132,7 +138,8 @@ func JournalKey(shard uint8, m MemberID, seq uint64) []byte {
 
 // DataKey is the key of a data record; seq 0 gives the prefix of the tag.
 func DataKey(shard uint8, m MemberID, t Tag, seq uint64) []byte {
-	k := append(memberKey('d', shard, m, 24), t[:]...)
+	k := append(memberKey('d', shard, m, 25), ofData)
+	k = append(k, t[:]...)
 	if seq == 0 {
 		return k
 	}

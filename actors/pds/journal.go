@@ -5,7 +5,7 @@ import (
 )
 
 // Journal records. One record stands for one operation on a store: a write, a
-// read, a refusal, a consent. It is stored at 'j' ‖ shard ‖ member ‖ sequence:
+// read, a refusal, a consent. It is stored at 'd' ‖ shard ‖ member ‖ 1 ‖ sequence:
 //
 //	 1 version (1)
 //	 8 raft index of the entry that carried it

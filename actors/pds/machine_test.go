@@ -144,7 +144,7 @@ func TestMachine_RefusedWriteStopsNothing(t *testing.T) {
 	before := w.kv.clone()
 	shard := shardOf(memberOf("ann"))
 	cmd := w.mutate("ann", w.consent("ann", "acme", seal.Revoke, nil))
-	for _, space := range []byte("jme") {
+	for _, space := range []byte("dme") {
 		w.kv.refuse = func(key, _ []byte) error {
 			if key[0] == space {
 				return errRefusedWrite

@@ -238,10 +238,10 @@ func ParseCheckpoint(text []byte) (size int64, root tlog.Hash, err error) {
 // Head reads only a member's newest sequence and chain value.
 func Head(kv KVReader, shard uint8, id MemberID) (head uint64, chain [32]byte, err error) {
 	err = kv.Scan(JournalKey(shard, id, 0), nil, true, func(k, val []byte) (bool, error) {
-		if len(k) != 26 || len(val) < 32 {
+		if len(k) != 27 || len(val) < 32 {
 			return false, ErrCorrupt
 		}
-		head = binary.BigEndian.Uint64(k[18:])
+		head = binary.BigEndian.Uint64(k[19:])
 		copy(chain[:], val[len(val)-32:])
 		return false, nil
 	})

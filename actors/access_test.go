@@ -502,7 +502,7 @@ func TestWriters_MergePerFieldHighestSequence(t *testing.T) {
 			wantCode(t, "delete of nothing", r.d.MemberDelete(r.ctx(), p.s, dataset(energy), 0, id, false), pds.CodeNoSuchRecord)
 		}
 		_, err = r.d.Delete(r.ctx(), &DeleteRequest{Caller: b.caller(), Dataset: dataset(energy), ID: 2, Hard: true})
-		wantCode(t, "hard delete under a soft grant", err, pds.CodeMethodNotGranted)
+		wantCode(t, "hard delete", err, pds.CodeNotOffered)
 		r.restart()
 		a.d, b.d = r.d, r.d
 		p.mustUnlock()

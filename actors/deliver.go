@@ -72,7 +72,7 @@ func (w *sectionWork) prepare(m *member, b *pds.Builder) bool {
 		e = pds.Refuse(pds.Invalid, pds.CodeEmpty).In(s.Dataset.Name, "")
 	}
 	if e != nil {
-		w.refuse = e
+		w.refuse = e.Needing(pds.Create, datasetName(s))
 		if e.Kind == pds.Unavailable || e.Kind == pds.Internal || !m.refuse(b, l, s.Caller.NID, pds.ActCreate, datasetName(s), s.Instance, e, s.Command) {
 			m.end(w, nil)
 			return false
@@ -154,10 +154,9 @@ func (m *member) replay(w *sectionWork, l *openLink) (done bool, e *pds.Error) {
 	}
 	var j pds.Journal
 	if pds.DecodeJournal(rec, &j) != nil || j.KeyKind != pds.KeyOfLink || j.KeyNumber != l.generation || j.Link != l.id {
-		// Stored under keys that this bundle no longer has: the rows are
-		// there, only the numbers cannot be told.
-		w.s.Replayed = true
-		return true, nil
+		// Its entry is under a key that this bundle no longer has; the block
+		// says in the clear which ids it holds.
+		return true, m.replayBlock(w, l, x.Sequence)
 	}
 	a, ok := openEntry(l.audit, m.d.env, m.ctl.Store, &j)
 	if !ok {
@@ -166,6 +165,31 @@ func (m *member) replay(w *sectionWork, l *openLink) (done bool, e *pds.Error) {
 	w.s.Replayed = true
 	w.s.First, w.s.Last = a.First, a.First+uint64(a.Rows)-1
 	return true, nil
+}
+
+// replayBlock answers from the header of the block that the section became.
+func (m *member) replayBlock(w *sectionWork, l *openLink, seq uint64) *pds.Error {
+	g, e := l.write.Grant(w.s.Dataset, w.s.Instance)
+	if e != nil {
+		return e
+	}
+	var h block.Header
+	err := m.d.view(func(r storage.Reader) error {
+		v, ok, err := r.Get(pds.DataKey(uint8(m.h.shard), m.h.id, g.Tag, seq))
+		if err == nil && !ok {
+			err = storage.ErrDamaged
+		}
+		if err == nil {
+			err = block.ParseHeader(v, &h)
+		}
+		return err
+	})
+	if err != nil {
+		return m.readFault(err)
+	}
+	w.s.Replayed = true
+	w.s.First, w.s.Last = h.First, h.First+uint64(h.Rows)-1
+	return nil
 }
 
 // findIdem looks for a section of a request and the journal record that

@@ -69,6 +69,8 @@ func TestIdempotency_SameAnswerOnce(t *testing.T) {
 		if twins[0].Refused != nil || twins[1].Refused != nil || twins[0].First != twins[1].First || codeOf(t, asErr(twins[2].Refused)) != pds.CodeIdempotencyMismatch {
 			t.Fatalf("twins: %+v", twins)
 		}
+		p.approve(offer(2, 1, share(energy, rw, value)), pds.Choices{}) // new keys for connection 1
+		check("reissued")
 		r.restart()
 		a.d = r.d
 		again := a.repeatable(1, 0, "1", "2")

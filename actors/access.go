@@ -48,7 +48,7 @@ func (w *readWork) prepare(m *member, b *pds.Builder) bool {
 	}
 	instance := uint32(max(r.Instance, 0))
 	if e != nil {
-		w.refuse = e
+		w.refuse = e.Needing(pds.Read, r.Dataset.Name)
 		if e.Kind == pds.Unavailable || e.Kind == pds.Internal {
 			m.end(w, nil)
 			return false
@@ -285,7 +285,7 @@ func (w *changeWork) prepare(m *member, b *pds.Builder) bool {
 		}
 	}
 	if e != nil {
-		w.refuse = e
+		w.refuse = e.Needing(w.method, w.ds.Name)
 		if e.Kind == pds.Unavailable || e.Kind == pds.Internal || !m.refuse(b, l, w.caller.NID, w.act, w.ds.Name, w.instance, e, w.command) {
 			m.end(w, nil)
 			return false

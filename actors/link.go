@@ -87,7 +87,9 @@ func (m *member) mark(k *seal.MemberKey) [32]byte {
 // newest state of this activation; apply decides again.
 func (m *member) open(nid pds.NID, key *seal.MemberKey) (*openLink, *pds.Error) {
 	if m.ctl == nil {
-		return nil, pds.Refuse(pds.Denied, pds.CodeNoConnection)
+		// The same as for a member who has not approved: who is a member is
+		// nobody's business.
+		return nil, pds.Refuse(pds.Denied, pds.CodeNotApproved)
 	}
 	mark := m.mark(key)
 	if l := m.links[nid]; l != nil && !m.d.cfg.CachesOff {
@@ -107,7 +109,7 @@ func (m *member) open(nid pds.NID, key *seal.MemberKey) (*openLink, *pds.Error) 
 	id := m.d.LinkID(m.h.uid, nid)
 	link := m.ctl.Link(id)
 	if link == nil {
-		return nil, pds.Refuse(pds.Denied, pds.CodeNoConnection)
+		return nil, pds.Refuse(pds.Denied, pds.CodeNotApproved)
 	}
 	if link.State == pds.LinkRevoked {
 		return nil, pds.Refuse(pds.Denied, pds.CodeRevoked)

@@ -120,7 +120,11 @@ func problemOf(err error) *Problem {
 		if status == http.StatusInternalServerError {
 			return errInternal
 		}
-		return &Problem{Status: status, Slug: e.Code.Slug(), Title: e.Code.Title(), Dataset: e.Dataset, Field: e.Field, Row: e.Row, RetryAfter: retry}
+		p := &Problem{Status: status, Slug: e.Code.Slug(), Title: e.Code.Title(), Dataset: e.Dataset, Field: e.Field, Row: e.Row, RetryAfter: retry}
+		if e.Method != 0 {
+			p.Detail = "needs " + e.Method.String()
+		}
+		return p
 	}
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		status, retry := statusOf(&pds.Error{Kind: pds.Unknown})

@@ -144,7 +144,8 @@ type Error struct {
 	Code    Code
 	Dataset string
 	Field   string
-	Row     int // 1-based row of the section, 0 where it concerns no row
+	Row     int    // 1-based row of the section, 0 where it concerns no row
+	Method  Method // the grant that was needed, 0 where it was not about one
 }
 
 func (e *Error) Error() string {
@@ -163,6 +164,18 @@ func (e *Error) Error() string {
 
 // Refuse makes an Error.
 func Refuse(k Kind, c Code) *Error { return &Error{Kind: k, Code: c} }
+
+// Needing names the grant that was needed, where the refusal is about one.
+func (e *Error) Needing(m Method, dataset string) *Error {
+	switch e.Code {
+	case CodeNotApproved, CodeDatasetNotGranted, CodeInstanceNotGranted, CodeMethodNotGranted, CodeFieldNotGranted:
+		e.Method = m
+		if e.Dataset == "" {
+			e.Dataset = dataset
+		}
+	}
+	return e
+}
 
 // In returns the error with the dataset and field named.
 func (e *Error) In(dataset, field string) *Error {

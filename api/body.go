@@ -26,6 +26,7 @@ type bodyReader struct {
 	zstd      *zstd.Decoder
 	gzip      *gzip.Reader
 	keepAlive func() // called before each read of raw, may be nil
+	conn      *conn  // nil where there is none to ask
 	rawErr    error  // first failure of raw, other than io.EOF
 }
 
@@ -55,6 +56,7 @@ func openBody(ctx *fasthttp.RequestCtx, maxSent, maxOut, ratio int64) (*bodyRead
 	}
 	b := bodyReaders.Get().(*bodyReader)
 	*b = bodyReader{raw: ctx.RequestBodyStream(), length: max(n, -1), maxSent: maxSent, maxOut: maxOut, ratio: ratio}
+	b.conn, _ = ctx.Conn().(*conn)
 	if b.raw == nil {
 		// No body was announced; fasthttp holds at most an empty one.
 		b.raw, b.length = bytes.NewReader(nil), 0
@@ -99,8 +101,8 @@ func (r *rawReader) Read(p []byte) (int, error) {
 		r.rawErr = errTooLarge
 		return 0, r.rawErr
 	case err == io.EOF:
-		// fasthttp ends a body that was cut off with a plain io.EOF.
-		if r.length >= 0 && r.sent < r.length {
+		// fasthttp ends a body that was cut off with a plain io.EOF, too.
+		if r.length >= 0 && r.sent < r.length || r.length < 0 && r.conn != nil && r.conn.ended.Load() {
 			r.rawErr = errCutOff
 			return n, r.rawErr
 		}

@@ -176,10 +176,8 @@ func (s *Server) newHTTP(h fasthttp.RequestHandler) *fasthttp.Server {
 		ReadTimeout:                  s.limits.ReadTimeout,
 		WriteTimeout:                 s.limits.WriteTimeout,
 		IdleTimeout:                  s.limits.IdleTimeout,
-		MaxConnsPerIP:                s.limits.ConnsPerIP,
 		Concurrency:                  s.limits.Concurrency,
 		MaxRequestBodySize:           8 << 10, // only how much is read ahead
-		TCPKeepalive:                 true,
 	}
 }
 
@@ -222,7 +220,7 @@ func (s *Server) Listen(addr string) error {
 
 func (s *Server) serve(h *fasthttp.Server, ln net.Listener) {
 	s.wg.Go(func() {
-		if err := h.Serve(ln); err != nil && s.base.Err() == nil {
+		if err := h.Serve(newListener(ln, s.limits.ConnsPerIP)); err != nil && s.base.Err() == nil {
 			s.log.Error("listener ended", "listener", ln.Addr().String())
 		}
 	})

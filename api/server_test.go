@@ -98,6 +98,39 @@ func TestServer_Slowloris(t *testing.T) {
 	wg.Wait()
 }
 
+// One address cannot take all connections, and gets them back when it closes.
+func TestServer_ConnectionsOfOneAddress(t *testing.T) {
+	w := newPDX(t, Limits{ConnsPerIP: 3})
+	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+	served := func(c net.Conn) bool {
+		_, _ = io.WriteString(c, "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+		_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+		n, _ := c.Read(make([]byte, 100))
+		return n > 0
+	}
+	var open []net.Conn
+	for i := range 4 {
+		c := dial(t, w)
+		defer c.Close()
+		if served(c) != (i < 3) {
+			t.Errorf("connection %d", i)
+		}
+		open = append(open, c)
+	}
+	_ = open[0].Close()
+	for i := 0; ; i++ {
+		c := dial(t, w)
+		ok := served(c)
+		_ = c.Close()
+		if ok {
+			break
+		}
+		if i == 100 {
+			t.Fatal("a closed connection still counts")
+		}
+	}
+}
+
 // The body of a refused request is not taken for the next request.
 func TestServer_UnreadBodyIsNotARequest(t *testing.T) {
 	w := newPDX(t, Limits{})

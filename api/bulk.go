@@ -491,8 +491,9 @@ func (b *bulk) rotate() error {
 	return nil
 }
 
-// decide delivers a wave.
-func (b *bulk) decide(w *wave) error {
+// decide delivers a wave. A panic ends the request, not the process.
+func (b *bulk) decide(w *wave) (err error) {
+	defer b.s.recovered(bulkPath, &err)
 	if len(w.secs) == 0 {
 		return nil
 	}

@@ -335,6 +335,13 @@ func TestBulk_WholeFailure(t *testing.T) {
 	if a.status != 200 || strings.Contains(a.body, `"sections"`) || strings.Count(a.body, "\n") != 1 {
 		t.Errorf("unknown outcome: %d %s", a.status, a.body)
 	}
+	calls = 0
+	w.store.onDeliver(func([]*actors.Section) error { panic("a value of ada") })
+	for range 2 {
+		if a := w.bulk(sec + sec + sec); a.status != 500 || strings.Contains(a.body+w.logged(), "ada") || !strings.Contains(w.logged(), "WholeFailure") {
+			t.Errorf("panic: %d %s", a.status, a.body)
+		}
+	}
 	w.store.onDeliver(func([]*actors.Section) error { return errors.New("disk of ada") })
 	if a := w.bulk(sec); a.status != 500 || strings.Contains(a.body+w.logged(), "ada") {
 		t.Errorf("internal: %d %s", a.status, a.body)

@@ -351,7 +351,22 @@ func TestDatasets_LongReads(t *testing.T) {
 	if a := w.pdx("GET", "/api/pds/transaction/97.json", "", "dataset", energy); !strings.HasPrefix(a.body, "CUT:") || json.Valid([]byte(a.body[4:])) {
 		t.Errorf("a broken answer looks whole: %.80s", a.body)
 	}
-	w.store.with(func(f *fakeStore) { f.reads = 4 })
+	w.store.with(func(f *fakeStore) {
+		f.reads = 0
+		f.readErr = func(call int) error {
+			if call == 3 {
+				panic("a value of ada")
+			}
+			return nil
+		}
+	})
+	if a := w.pdx("GET", "/api/pds/transaction/97.json", "", "dataset", energy); !strings.HasPrefix(a.body, "CUT:") || strings.Contains(w.logged(), "of ada") {
+		t.Errorf("a panic in the middle: %.80s", a.body)
+	}
+	w.store.with(func(f *fakeStore) {
+		f.reads = 0
+		f.readErr = func(int) error { return pds.Refuse(pds.Unavailable, pds.CodeUnavailable) }
+	})
 	if a := w.pdx("GET", "/api/pds/transaction/97.json", "", "dataset", energy); a.status != 503 || a.header.Get("Retry-After") == "" {
 		t.Errorf("failure at the first chunk: %d", a.status)
 	}

@@ -140,8 +140,10 @@ type reading struct {
 	doc, out     []byte
 }
 
-// next appends one more chunk to out.
-func (r *reading) next() error {
+// next appends one more chunk to out. Later chunks are read while fasthttp
+// sends, outside the handler's guard.
+func (r *reading) next() (err error) {
+	defer r.s.recovered("read", &err)
 	c, cancel := context.WithTimeout(r.s.base, r.s.limits.Request)
 	defer cancel()
 	r.req.Caller = r.key

@@ -272,7 +272,7 @@ func (s *Server) wrap(template string, sh shape, h func(*fasthttp.RequestCtx) er
 		start := time.Now()
 		id := newRequestID()
 		ctx.SetUserValue(requestIDKey{}, id)
-		err := s.guard(ctx, id, template, h)
+		err := s.guard(ctx, template, h)
 		if err != nil {
 			p := problemOf(err)
 			writeProblem(ctx, sh, p, id)
@@ -291,15 +291,18 @@ func (s *Server) wrap(template string, sh shape, h func(*fasthttp.RequestCtx) er
 	}
 }
 
-func (s *Server) guard(ctx *fasthttp.RequestCtx, id, template string, h func(*fasthttp.RequestCtx) error) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			s.log.Error("panic", "request", id, "route", template, "at", panicPlace())
-			s.counts.panics.Inc()
-			err = errInternal
-		}
-	}()
+func (s *Server) guard(ctx *fasthttp.RequestCtx, template string, h func(*fasthttp.RequestCtx) error) (err error) {
+	defer s.recovered(template, &err)
 	return h(ctx)
+}
+
+// recovered, deferred, turns a panic into errInternal and logs where it was.
+func (s *Server) recovered(route string, err *error) {
+	if v := recover(); v != nil {
+		s.log.Error("panic", "route", route, "at", panicPlace())
+		s.counts.panics.Inc()
+		*err = errInternal
+	}
 }
 
 // panicPlace names the function and line that panicked: a panic's own text can

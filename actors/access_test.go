@@ -3,10 +3,12 @@ package actors
 import (
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"holdfast/actors/pds"
+	"holdfast/cluster"
 	"holdfast/storage/seal"
 )
 
@@ -187,8 +189,9 @@ func TestAccess_WrongKeyAndOtherPeoplesConnections(t *testing.T) {
 			{"no key", p.conn(1, seal.MemberKey{}), pds.CodeWrongKey},
 			{"another member's key", p.conn(1, b.key), pds.CodeWrongKey},
 			{"own key on another member", q.conn(1, a.key), pds.CodeWrongKey},
-			{"a connection that is not approved", p.conn(2, a.key), pds.CodeNoConnection},
-			{"a member who does not exist", conn{r.d, r, p.uid ^ q.uid ^ 1, 1, a.key}, pds.CodeNoConnection},
+			{"a connection that is not approved", p.conn(2, a.key), pds.CodeNotApproved},
+			// Who is a member is nobody's business.
+			{"a member who does not exist", conn{r.d, r, p.uid ^ q.uid ^ 1, 1, a.key}, pds.CodeNotApproved},
 		} {
 			_, e := c.c.put(energy, 0, value, "2")
 			wantCode(t, c.name+", create", asErr(e), c.code)
@@ -198,7 +201,7 @@ func TestAccess_WrongKeyAndOtherPeoplesConnections(t *testing.T) {
 			wantRows(t, c.name, a.see(energy, 0), "1/0 "+value+"=1")
 		}
 		got := refusals(p.audit())
-		if got["create "+pds.CodeWrongKey.Slug()] != 1 || got["read "+pds.CodeWrongKey.Slug()] != 1 || got["read "+pds.CodeNoConnection.Slug()] == 0 {
+		if got["create "+pds.CodeWrongKey.Slug()] != 1 || got["read "+pds.CodeWrongKey.Slug()] != 1 || got["read "+pds.CodeNotApproved.Slug()] == 0 {
 			t.Errorf("entries: %v", got)
 		}
 	})
@@ -508,4 +511,58 @@ func TestWriters_MergePerFieldHighestSequence(t *testing.T) {
 		p.mustUnlock()
 		same("after a restart", want...)
 	})
+}
+
+// A revocation is in force without the keys' replacement, which is owed until
+// it is done: here at the next unlock, since its first attempt fails.
+func TestRevoke_OwesTheEpochUntilTheNextUnlock(t *testing.T) {
+	r := newRig(t)
+	p := r.member()
+	tm := func(n pds.NID) *pds.Template { return offer(n, 1, share(energy, rw, value)) }
+	a, b := p.conn(1, p.approve(tm(1), pds.Choices{})), p.conn(2, p.approve(tm(2), pds.Choices{}))
+	a.mustPut(energy, 0, value, "1")
+	var n atomic.Int32
+	fail := func(cluster.Command) (bool, any) {
+		if n.Add(1) == 1 {
+			return true, nil
+		}
+		return false, errInjected
+	}
+	r.sm.fault.Store(&fail)
+	p.mustAct(seal.Revoke, 1)
+	await(t, "the failed attempt", func() bool { return n.Load() > 1 })
+	r.sm.fault.Store(nil)
+	_, e := a.put(energy, 0, value, "x")
+	wantCode(t, "create after revoke", asErr(e), pds.CodeRevoked)
+	owed := func() bool {
+		as, err := r.d.Agreements(r.ctx(), p.s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return as[0].State == "revoked" && as[0].EpochOwed
+	}
+	if !owed() {
+		t.Fatal("what is owed is not shown")
+	}
+	epochs := func() (out []uint32) {
+		for _, c := range r.control(t, p).Comps {
+			out = append(out, c.Epoch)
+		}
+		return
+	}
+	before := epochs()
+	r.restart()
+	b.d = r.d
+	b.mustPut(energy, 0, value, "2")
+	p.mustUnlock()
+	await(t, "what was owed", func() bool { return !owed() })
+	for i, e := range epochs() {
+		if e != before[i]+1 {
+			t.Errorf("compartment %d in epoch %d after %d", i, e, before[i])
+		}
+	}
+	b.mustPut(energy, 0, value, "3")
+	want := []string{"1/0 " + value + "=1", "2/0 " + value + "=2", "3/0 " + value + "=3"}
+	wantRows(t, "the other connection", b.see(energy, 0), want...)
+	wantRows(t, "the member", p.see(energy, 0, false), want...)
 }

@@ -152,16 +152,22 @@ func (d *Directory) Close() {
 	d.pepper.Wipe()
 }
 
-// sweep asks the lanes to put idle members away.
+// sweep asks the lanes to put idle members away, and forgets old requests.
 func (d *Directory) sweep() {
 	defer d.done.Done()
 	every := min(d.cfg.IdleAfter/4, 2*time.Second)
 	t := time.NewTicker(max(every, 10*time.Millisecond))
 	defer t.Stop()
+	requests := time.NewTicker(requestsEvery)
+	defer requests.Stop()
 	for {
 		select {
 		case <-d.stop:
 			return
+		case <-requests.C:
+			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+			d.forgetRequests(ctx)
+			cancel()
 		case <-t.C:
 			d.SweepNow()
 		}

@@ -99,6 +99,33 @@ func TestIdempotency_SameAnswerOnce(t *testing.T) {
 	})
 }
 
+// A request is remembered for a day and then forgotten.
+func TestIdempotency_ForgottenAfterADay(t *testing.T) {
+	r := newRig(t)
+	p := r.member()
+	a := p.conn(1, p.approve(offer(1, 1, share(energy, rw, value)), pds.Choices{}))
+	s := a.repeatable(1, 0, "1")
+	a.deliver(s)
+	repeat := func() *Section {
+		t.Helper()
+		r.d.forgetRequests(r.ctx())
+		s := a.repeatable(1, 0, "1")
+		a.deliver(s)
+		if s.Refused != nil {
+			t.Fatal(s.Refused)
+		}
+		return s
+	}
+	r.clock.Advance(24 * time.Hour)
+	if s := repeat(); !s.Replayed {
+		t.Fatal("forgotten within a day")
+	}
+	r.clock.Advance(time.Second)
+	if s := repeat(); s.Replayed || s.First != 2 {
+		t.Fatalf("remembered for more than a day: %+v", s)
+	}
+}
+
 // A member who is put away leaves no keys behind and wakes with the same
 // answers; an unlocked one stays until the session ends.
 func TestPassivation_WipesAndWakes(t *testing.T) {

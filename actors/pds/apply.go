@@ -196,6 +196,9 @@ func idemKey(shard uint8, req [16]byte) []byte { return append([]byte{'i', shard
 // IdemKey is the key of a request's idempotency record in a shard.
 func IdemKey(shard uint8, req [16]byte) []byte { return idemKey(shard, req) }
 
+// IdemPrefix is the prefix of a shard's idempotency records.
+func IdemPrefix(shard uint8) []byte { return []byte{'i', shard} }
+
 // Idem is one remembered section of a request.
 type Idem struct {
 	Section  uint32

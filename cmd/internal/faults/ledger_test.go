@@ -50,6 +50,7 @@ type ledger struct {
 	at       map[string]string // text of a row -> account and id
 	gone     []map[uint64]bool // deleted, by account and id
 	checked  []uint64          // by account: up to here rows were read back
+	deaf     bool              // answers that come now are as if they had not
 	counts   counts            // guarded by mu
 	acks     atomic.Int64      // acknowledged sections
 	failures map[string]int    // refusals that nobody expected
@@ -85,6 +86,13 @@ func text(rng *rand.Rand, dst []byte, n int) []byte {
 		}
 	}
 	return dst[:n]
+}
+
+// listen says whether answers count. When the power is gone nobody gets one.
+func (l *ledger) listen(on bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.deaf = !on
 }
 
 // newRequest plans a request. name is unique in the ledger.
@@ -145,6 +153,9 @@ func (l *ledger) sendChange(ctx context.Context, p *pdx, q *request) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.deaf {
+		return errUnknown
+	}
 	q.done = true
 	l.counts.changes++
 	l.acks.Add(1)
@@ -168,6 +179,9 @@ func (l *ledger) send(ctx context.Context, p *pdx, q *request) error {
 	vs, err := p.bulk(ctx, q.body, q.key)
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.deaf {
+		return errUnknown
+	}
 	all := true
 	refusal := &status{}
 	for i, v := range vs {

@@ -31,20 +31,22 @@ func TestPowerCut(t *testing.T) {
 			target, moment := led.acks.Load()+int64(1+rng.IntN(1500)), time.Duration(rng.IntN(20_000))*time.Microsecond
 			loaded := make(chan error, 1)
 			go func() { loaded <- led.load(ctx, p, seed, round, loadWorkers) }()
-			if err := c.poll("loaded", roundTimeout, func() bool { return led.acks.Load() >= target }); err != nil {
+			if err := c.poll("loaded", roundTimeout, func() bool { return led.acks.Load() >= target || len(loaded) > 0 }); err != nil {
 				t.Fatalf("round %d: %v", round, err)
 			}
-			l.cutAndRemount(d, c, moment)
+			l.cutAndRemount(d, c, led, moment)
 			if err := <-loaded; err != nil {
 				t.Fatalf("round %d: %v", round, err)
 			}
+			led.listen(true)
 			p.close()
 			if rng.IntN(3) == 0 { // and once more while it starts
 				starting++
 				if c, err = l.spawn(); err != nil {
 					t.Fatal(err)
 				}
-				l.cutAndRemount(d, c, time.Duration(rng.IntN(700))*time.Millisecond)
+				l.cutAndRemount(d, c, led, time.Duration(rng.IntN(700))*time.Millisecond)
+				led.listen(true)
 			}
 			if c, err = l.spawn(); err != nil {
 				t.Fatal(err)
@@ -54,9 +56,7 @@ func TestPowerCut(t *testing.T) {
 				t.Fatalf("round %d: restart: %v", round, err)
 			}
 			slowest = max(slowest, took)
-			if took > firstAnswer {
-				t.Errorf("round %d: first answer %v after the restart, ready after %v", round, took, c.readyAfter)
-			}
+			c.slow(t, round, took)
 			if err := led.settle(ctx, p); err != nil {
 				t.Fatalf("round %d: %v: %s", round, err, c.said())
 			}
@@ -77,7 +77,13 @@ func TestPowerCut(t *testing.T) {
 
 // cutAndRemount takes the power away after a moment, ends the child, which
 // would go with it, and mounts what is on the disk.
-func (l *launcher) cutAndRemount(d *disk, c *child, moment time.Duration) {
+//
+// Answers after the cut do not count, as nobody gets one from a machine without
+// power. They would be wrong, too: a sync that waits for the journal while the
+// file system is shut down may return without an error (Linux 6.18,
+// jbd2_complete_transaction: nothing to wait for once the transaction has
+// been given up).
+func (l *launcher) cutAndRemount(d *disk, c *child, led *ledger, moment time.Duration) {
 	l.t.Helper()
 	wait := time.NewTimer(moment)
 	defer wait.Stop()
@@ -86,6 +92,7 @@ func (l *launcher) cutAndRemount(d *disk, c *child, moment time.Duration) {
 	case <-c.exited:
 		l.t.Fatalf("the program ended before the power was cut: %s", c.said())
 	}
+	led.listen(false)
 	if err := d.cut(); err != nil {
 		l.t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -124,6 +126,7 @@ type child struct {
 	cmd        *exec.Cmd
 	begin      time.Time
 	readyAfter time.Duration // from begin until ready
+	readyCPU   time.Duration // used by then
 	exited     chan struct{}
 	err        error // after exited
 }
@@ -218,8 +221,37 @@ func (c *child) ready() (body string, ok bool) {
 
 func (c *child) awaitReady() error {
 	err := c.poll("ready", startPatience, func() bool { _, ok := c.ready(); return ok })
-	c.readyAfter = time.Since(c.begin)
+	c.readyAfter, c.readyCPU = time.Since(c.begin), c.cpu()
 	return err
+}
+
+// cpu is the processor time that the child has used, 0 if that is not known.
+func (c *child) cpu() time.Duration {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", c.cmd.Process.Pid))
+	if err != nil {
+		return 0
+	}
+	f := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:])) // from field 3 on
+	if len(f) < 13 {
+		return 0
+	}
+	user, _ := strconv.Atoi(f[11])
+	system, _ := strconv.Atoi(f[12])
+	return time.Duration(user+system) * 10 * time.Millisecond
+}
+
+// slow judges how long a restart took: wall clock, but for a machine so busy
+// with others that the child got less than a fifth of a processor.
+func (c *child) slow(t *testing.T, round int, took time.Duration) {
+	t.Helper()
+	if took <= firstAnswer {
+		return
+	}
+	report := t.Errorf
+	if c.readyCPU > 0 && c.readyCPU < took/5 {
+		report = t.Logf
+	}
+	report("round %d: first answer %v after the restart, ready after %v with %v of processor time", round, took, c.readyAfter, c.readyCPU)
 }
 
 // awaitWorld waits until the sandbox is complete and reads what it holds.

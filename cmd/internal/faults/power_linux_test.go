@@ -97,7 +97,7 @@ func (l *launcher) cutAndRemount(d *disk, c *child, led *ledger, moment time.Dur
 		l.t.Fatal(err)
 	}
 	c.kill()
-	if c.crashed() {
+	if c.crashed() { // which loses nothing, but should be a sentence
 		l.t.Logf("the program crashed when its disk was gone: %s", c.said())
 	}
 	d.detach()

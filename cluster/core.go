@@ -295,8 +295,11 @@ func (c *core) collect(t *turn, g *group, rd *raft.Ready) {
 		}
 		t.write.Appends = append(t.write.Appends, storage.Append{Group: g.id, Entries: c.entries[at:len(c.entries):len(c.entries)]})
 	}
-	if len(rd.CommittedEntries) > 0 {
+	if n := len(rd.CommittedEntries); n > 0 {
 		t.committed = append(t.committed, c.commit(t, g, rd.CommittedEntries))
+		if g.alone(c.replica) { // nobody will ask for them again
+			g.forget(&c.cache, rd.CommittedEntries[n-1].GetIndex())
+		}
 	}
 	for _, m := range rd.Messages {
 		if m.GetType() == raftpb.MsgApp && g.role == raft.StateLeader {
@@ -373,7 +376,5 @@ func (c *core) stored(t *turn) {
 func (c *core) truncated(group int, p storage.Position) {
 	g := c.groups[group]
 	g.trunc = p
-	for len(g.recent) > 0 && g.recent[0].GetIndex() <= p.Index {
-		g.forget(&c.cache, g.recent[0].GetIndex())
-	}
+	g.forget(&c.cache, p.Index)
 }

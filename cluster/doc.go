@@ -14,7 +14,8 @@
 // transaction, and a command refused by the store's limits leaves nothing behind.
 //
 // A node alone needs no set-up: a new directory founds all shards with one replica,
-// and each elects itself. An idle node alone does nothing at all.
+// and each elects itself. An idle node alone does nothing at all, except that it gives
+// memory back a few times within minutes of its last command.
 //
 // An error of log, state or slots stops the host (Failed); it never tries again. Free disk
 // space below the reserve is not an error: commands end with ErrDiskReserve before

@@ -19,7 +19,8 @@ type disk interface {
 // cacheBytes bounds what all groups keep in memory of entries that are on disk.
 const cacheBytes = 16 << 20
 
-// cache forgets the oldest entries of all groups together.
+// cache forgets the oldest entries of all groups together. What is forgotten goes
+// only from the groups' slices: entries handed out stay as they are.
 type cache struct {
 	bytes int
 	fifo  []cached // from head on
@@ -34,11 +35,16 @@ type cached struct {
 func (c *cache) add(g *group, e *raftpb.Entry) {
 	c.fifo = append(c.fifo, cached{g, e.GetIndex()})
 	c.bytes += len(e.Data) + 64
-	for c.bytes > cacheBytes && c.head < len(c.fifo) {
+	for c.head < len(c.fifo) {
 		old := c.fifo[c.head]
+		if old.g.has(old.index) {
+			if c.bytes <= cacheBytes {
+				break
+			}
+			old.g.forget(c, old.index)
+		}
 		c.fifo[c.head] = cached{}
 		c.head++
-		old.g.forget(c, old.index)
 	}
 	if c.head > 1024 && c.head > len(c.fifo)/2 {
 		c.fifo = append(c.fifo[:0], c.fifo[c.head:]...)
@@ -68,12 +74,20 @@ type group struct {
 	waiting  []*batch // in order, in the log and not committed
 }
 
-// forget drops the cached entry of this index if it is the oldest.
+func (g *group) has(index uint64) bool {
+	return len(g.recent) > 0 && g.recent[0].GetIndex() <= index
+}
+
+// forget drops the cached entries up to index. It must not clear their places: raft
+// hands out parts of recent, and the applier reads them later.
 func (g *group) forget(c *cache, index uint64) {
-	if len(g.recent) > 0 && g.recent[0].GetIndex() == index {
-		c.bytes -= len(g.recent[0].Data) + 64
-		g.recent[0] = nil
-		g.recent = g.recent[1:]
+	n := 0
+	for n < len(g.recent) && g.recent[n].GetIndex() <= index {
+		c.bytes -= len(g.recent[n].Data) + 64
+		n++
+	}
+	if g.recent = g.recent[n:]; len(g.recent) == 0 {
+		g.recent = nil
 	}
 }
 

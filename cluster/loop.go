@@ -23,6 +23,8 @@ func (h *Host) loop() {
 		}
 	}()
 	l := looper{h: h, checked: h.cfg.Now(), floor: h.state.Floor()}
+	rest := newRest()
+	defer rest.timer.Stop()
 	var ticks <-chan time.Time
 	if h.core.needsTicks() {
 		t := time.NewTicker(h.cfg.Tick)
@@ -40,8 +42,14 @@ func (h *Host) loop() {
 		}
 		select {
 		case <-h.in.wake:
+			rest.worked()
 		case <-ticks:
 			h.core.tick()
+		case <-rest.timer.C:
+			if rest.due() {
+				go h.state.Rest()
+			}
+			continue
 		case <-h.fault.Failed():
 			return
 		}

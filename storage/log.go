@@ -21,9 +21,11 @@ const LogFormat = pebble.FormatNewest
 
 // MaxTurnBytes bounds what one Write may carry, so that a batch stays well below the
 // size from which the engine treats it as a table of its own.
-const MaxTurnBytes = 16 << 20
+const MaxTurnBytes = 6 << 20
 
-const logMemTable = 64 << 20
+// logMemTable is the size of one memory table of the log's engine, and about that of a
+// WAL file. All tables of an open log are in memory whether they are used or not.
+const logMemTable = 16 << 20
 
 var (
 	keySeq      = []byte{'s'}

@@ -25,15 +25,15 @@ const (
 	MaxCommandKeys  = 16 << 10
 	MaxCommandBytes = 3 << 20
 
-	maxTurnKeys  = 40 << 10
-	maxTurnBytes = 4 << 20
+	maxTurnKeys  = 36 << 10
+	maxTurnBytes = 2816 << 10
 )
 
 // stateMemTable is the size of a memory table. Each has a sparse mapped file of twice
 // that size; when blocks for it run out the process is killed by the kernel, so
 // the files are allocated as soon as they appear and the disk reserve covers
 // what is left. See MinReserve.
-const stateMemTable = 32 << 20
+const stateMemTable = 24 << 20
 
 // MinReserve is the least free space a node may be told to keep: what the
 // memory tables' files, their tables and the log need to come to rest.
@@ -284,7 +284,7 @@ func (s *State) reserveMem(fid int) error {
 // with keys that are deleted again. For a log that grows faster than the state.
 // Only for the goroutine that applies.
 func (s *State) Rotate() error {
-	const keys = 4 // of nearly MaxValue each, as many as fit one transaction
+	const keys = 3 // of nearly MaxValue each, as many as fit one transaction
 	var filler [MaxValue]byte
 	t := s.NewTurn()
 	for next := s.nextMem; next == s.nextMem; {

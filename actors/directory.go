@@ -51,7 +51,7 @@ type Directory struct {
 	closed atomic.Bool
 	log    *logger
 	outbox *outbox
-	disp   *dispatcher
+	fin    *finisher
 	Counts Counters
 }
 
@@ -68,8 +68,9 @@ const (
 )
 
 type nameShard struct {
-	mu sync.RWMutex
-	m  map[pds.UID]*handle
+	mu       sync.RWMutex
+	m        map[pds.UID]*handle
+	retiring map[pds.UID]chan struct{} // closed when the member has gone, or stays
 }
 
 // handle leads to an active member. A sender enters, sends and leaves; the
@@ -110,9 +111,10 @@ func New(cfg Config) *Directory {
 		cfg.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
 	d := &Directory{cfg: cfg, env: cfg.Barrier.Env, dk: cfg.Barrier.DK(), pepper: cfg.Barrier.Pepper(),
-		cache: seal.RandomSecret(), stop: make(chan struct{}), disp: newDispatcher()}
+		cache: seal.RandomSecret(), stop: make(chan struct{}), fin: newFinisher()}
 	for i := range d.names {
 		d.names[i].m = map[pds.UID]*handle{}
+		d.names[i].retiring = map[pds.UID]chan struct{}{}
 	}
 	d.sys = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
 		// protoactor prints messages, panic values and identities; none of
@@ -124,7 +126,7 @@ func New(cfg Config) *Directory {
 	d.sys.ProcessRegistry.SequenceID = rand.Uint64() >> 1
 	for i := range d.lanes {
 		d.lanes[i] = d.sys.Root.Spawn(actor.PropsFromProducer(func() actor.Actor {
-			return &lane{d: d, retiring: map[pds.UID]*retirement{}}
+			return &lane{d: d}
 		}))
 	}
 	d.log = newLogger(d)
@@ -146,6 +148,16 @@ func (d *Directory) Close() {
 	for _, l := range d.lanes {
 		_ = d.sys.Root.StopFuture(l).Wait()
 	}
+	for i := range d.names {
+		s := &d.names[i]
+		s.mu.Lock()
+		for _, h := range s.m {
+			_ = d.sys.Root.StopFuture(h.pid).Wait() // wipes its keys
+		}
+		clear(s.m)
+		s.mu.Unlock()
+	}
+	d.fin.close()
 	d.sys.Shutdown()
 	d.unlock.wipe()
 	d.dk.Wipe()
@@ -222,18 +234,38 @@ func (d *Directory) enter(ctx context.Context, u pds.UID) (*handle, error) {
 		if d.closed.Load() {
 			return nil, pds.Refuse(pds.Unavailable, pds.CodeUnavailable)
 		}
-		id := d.MemberID(u)
-		shard := cluster.ShardOf(id)
-		a := &activate{uid: u, id: id, shard: shard, ready: make(chan struct{})}
-		d.sys.Root.Send(d.lanes[int(shard)%lanes], a)
-		select {
-		case <-a.ready:
-		case <-ctx.Done():
-			return nil, pds.Refuse(pds.Unavailable, pds.CodeUnavailable)
-		case <-d.stop:
-			return nil, pds.Refuse(pds.Unavailable, pds.CodeUnavailable)
+		if err := d.activate(ctx, s, u); err != nil {
+			return nil, err
 		}
 	}
+}
+
+// activate wakes a member unless somebody else has, and waits for one that is
+// on its way out.
+func (d *Directory) activate(ctx context.Context, s *nameShard, u pds.UID) error {
+	id := d.MemberID(u)
+	s.mu.Lock()
+	if s.m[u] != nil {
+		s.mu.Unlock()
+		return nil
+	}
+	if gone := s.retiring[u]; gone != nil {
+		s.mu.Unlock()
+		select {
+		case <-gone:
+			return nil
+		case <-ctx.Done():
+		case <-d.stop:
+		}
+		return pds.Refuse(pds.Unavailable, pds.CodeUnavailable)
+	}
+	h := &handle{uid: u, id: id, shard: cluster.ShardOf(id)}
+	h.used.Store(d.cfg.Now().UnixMilli())
+	h.pid = d.sys.Root.Spawn(memberProps(d, h, d.lanes[int(h.shard)%lanes]))
+	s.m[u] = h
+	s.mu.Unlock()
+	d.Counts.Activations.Add(1)
+	return nil
 }
 
 // post sends one message to a member's actor, or says busy at once.

@@ -52,12 +52,6 @@ type call struct {
 	works []work
 }
 
-// committed brings back the outcome of the command in flight.
-type committed struct {
-	outcome any
-	err     error
-}
-
 // member is the actor of one personal data store. Everything in it is
 // touched by its mailbox goroutine only. The order of effects is decide,
 // append, apply, reply, publish; one command is in flight at a time and what
@@ -68,6 +62,9 @@ type member struct {
 	parent *actor.PID
 	self   *actor.PID
 	root   *actor.RootContext
+	done   func(any, error) // takes the outcome of the command in flight
+	result any              // written by done before the outcome message, read after
+	err    error
 
 	loaded bool
 	head   uint64
@@ -97,8 +94,13 @@ type member struct {
 
 func memberProps(d *Directory, h *handle, parent *actor.PID) *actor.Props {
 	return actor.PropsFromProducer(func() actor.Actor {
-		return &member{d: d, h: h, parent: parent, root: d.sys.Root}
-	}, actor.WithDispatcher(d.disp), actor.WithSupervisor(actor.NewOneForOneStrategy(0, 0, func(any) actor.Directive { return actor.StopDirective })))
+		m := &member{d: d, h: h, parent: parent, root: d.sys.Root}
+		m.done = func(out any, err error) {
+			m.result, m.err = out, err
+			d.fin.add(m)
+		}
+		return m
+	}, actor.WithDispatcher(inline{}), actor.WithSupervisor(actor.NewOneForOneStrategy(0, 0, func(any) actor.Directive { return actor.StopDirective })))
 }
 
 func (m *member) Receive(ac actor.Context) {
@@ -107,8 +109,12 @@ func (m *member) Receive(ac actor.Context) {
 		m.self = ac.Self()
 	case *call:
 		m.receive(msg)
-	case *committed:
-		m.committed(msg)
+	case outcome:
+		out, err := m.result, m.err
+		m.result, m.err = nil, nil
+		m.committed(out, err)
+	case resume:
+		m.pump()
 	case sweep:
 		m.dropStale()
 	case retire:
@@ -184,10 +190,7 @@ func (m *member) pump() {
 			continue
 		}
 		m.busy = true
-		root, self := m.root, m.self
-		m.d.cfg.Host.Propose(m.h.shard, b.Bytes(), func(out any, err error) {
-			root.Send(self, &committed{out, err})
-		})
+		m.d.cfg.Host.Propose(m.h.shard, b.Bytes(), m.done)
 	}
 }
 
@@ -254,27 +257,27 @@ func (m *member) forgetTags() { m.tags = nil }
 // it.
 const tooLong = 4
 
-func (m *member) committed(c *committed) {
+func (m *member) committed(result any, err error) {
 	flight := m.flight
 	m.busy = false
-	if c.err == nil {
-		if out, ok := c.outcome.(*pds.Outcome); ok {
+	if err == nil {
+		if out, ok := result.(*pds.Outcome); ok {
 			if out.Code == pds.CodeNone {
 				m.retries = 0
 				m.settle(out, flight)
-				m.pump()
+				m.goOn()
 				return
 			}
 			m.again(out.Code, flight)
 			return
 		}
-		if err, ok := c.outcome.(error); ok {
-			c.err = err
+		if fault, ok := result.(error); ok {
+			err = fault
 		} else {
-			c.err = cluster.ErrUnknown
+			err = cluster.ErrUnknown
 		}
 	}
-	e := refusalOf(c.err)
+	e := refusalOf(err)
 	m.loaded = false
 	m.dropOpen()
 	clear(m.refusals) // their entries may not have come into being
@@ -283,6 +286,20 @@ func (m *member) committed(c *committed) {
 		m.end(w, e)
 	}
 	m.pump()
+}
+
+// goOn goes on with what waits. Outcomes of many members come on few
+// goroutines, so what may take long gets one of its own.
+func (m *member) goOn() {
+	if len(m.queue) == 0 {
+		return
+	}
+	switch m.queue[0].(type) {
+	case *sectionWork, *changeWork, *refuseWork, *noteWork:
+		m.pump()
+	default:
+		go m.root.Send(m.self, resume{})
+	}
 }
 
 // settle is steps apply, reply and publish.
@@ -301,7 +318,8 @@ func (m *member) settle(out *pds.Outcome, flight []work) {
 		m.flight = flight[i+1:]
 		m.end(w, nil)
 	}
-	m.flight = nil
+	clear(flight)
+	m.flight = flight[:0]
 }
 
 // again takes a command that apply refused back to its decision. When only

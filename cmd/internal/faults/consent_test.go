@@ -324,7 +324,8 @@ func TestKill_Consent(t *testing.T) {
 	for round := range rounds {
 		killed := make(chan struct{})
 		acks, moment := int64(1+rng.IntN(60)), time.Duration(rng.IntN(10_000))*time.Microsecond
-		go func() { c.killAfter(ctx, &s.acks, acks, moment); close(killed) }()
+		kctx, over := context.WithCancel(ctx)
+		go func() { c.killAfter(kctx, &s.acks, acks, moment); close(killed) }()
 		var wg sync.WaitGroup
 		from := len(s.people)
 		for worker := range loadWorkers {
@@ -349,7 +350,12 @@ func TestKill_Consent(t *testing.T) {
 			})
 		}
 		wg.Wait()
+		over()
 		<-killed
+		c.kill()
+		if t.Failed() {
+			t.FailNow()
+		}
 		if !c.wasKilled() || c.crashed() {
 			t.Fatalf("round %d: the program ended by itself: %s", round, c.said())
 		}

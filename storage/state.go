@@ -67,6 +67,8 @@ type State struct {
 	mu sync.RWMutex // held for reading by whoever uses db; Flush replaces it
 	db *badger.DB
 
+	versions versions
+
 	// Of the applying goroutine.
 	applied Applied
 	floors  []floor // of the memory tables whose files remain, oldest first
@@ -114,6 +116,7 @@ func (s *State) open(check func(*Applied) error) error {
 	}
 	if err == nil {
 		s.db = db
+		s.versions.reset(db.MaxVersion())
 		err = s.load()
 	}
 	if err == nil && check != nil {
@@ -177,7 +180,7 @@ func openBadger(o badger.Options) (db *badger.DB, err error) {
 			db, err = nil, damage(fmt.Errorf("%v", r))
 		}
 	}()
-	db, err = badger.Open(o)
+	db, err = badger.OpenManaged(o)
 	if err != nil {
 		return nil, damage(err)
 	}
@@ -185,7 +188,7 @@ func openBadger(o badger.Options) (db *badger.DB, err error) {
 }
 
 func (s *State) load() error {
-	txn := s.db.NewTransaction(false)
+	txn := s.db.NewTransactionAt(s.db.MaxVersion(), false)
 	defer txn.Discard()
 	item, err := txn.Get(keyApplied)
 	if errors.Is(err, badger.ErrKeyNotFound) {

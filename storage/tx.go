@@ -22,6 +22,7 @@ var ErrTxFull = errors.New("storage: command writes too much")
 type Turn struct {
 	s     *State
 	txn   *badger.Txn
+	at    uint64 // version that txn reads
 	ops   []turnOp
 	index map[string]int32 // newest op of a key; keys alias ops' keys
 	bytes int
@@ -48,13 +49,15 @@ func (s *State) NewTurn() *Turn {
 // Begin starts a transaction on the newest state.
 func (t *Turn) Begin() {
 	t.s.mu.RLock()
-	t.txn = t.s.db.NewTransaction(false)
+	t.at = t.s.versions.begin()
+	t.txn = t.s.db.NewTransactionAt(t.at, false)
 }
 
 // end drops the transaction's reads and keeps the memory.
 func (t *Turn) end() {
 	t.txn.Discard()
 	t.txn = nil
+	t.s.versions.end(t.at)
 	t.s.mu.RUnlock()
 	clear(t.ops)
 	clear(t.index)
@@ -301,7 +304,7 @@ func (t *Turn) Commit(a *Applied) error {
 		return err
 	}
 	before := s.applied
-	w := s.db.NewTransaction(true)
+	w := s.db.NewTransactionAt(t.at, true)
 	defer w.Discard()
 	t.record = appendApplied(t.record[:0], s.cfg.ID, a)
 	t.add(keyApplied, t.record, false)
@@ -328,11 +331,13 @@ func (t *Turn) Commit(a *Applied) error {
 		}
 	}
 	if err == nil {
-		err = w.Commit()
+		err = w.CommitAt(t.at+1, nil)
 	}
 	clear(t.entries[:n])
+	version := t.at + 1
 	t.end()
 	if err == nil {
+		s.db.SetDiscardTs(s.versions.wrote(version))
 		s.applied = *a
 		err = s.noteMem(&before)
 	}
@@ -366,7 +371,9 @@ func (s *State) View(f func(Reader) error) error {
 	if s.closed {
 		return ErrClosed
 	}
-	txn := s.db.NewTransaction(false)
+	at := s.versions.begin()
+	defer s.versions.end(at)
+	txn := s.db.NewTransactionAt(at, false)
 	defer txn.Discard()
 	return f(&view{txn: txn})
 }

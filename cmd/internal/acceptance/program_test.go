@@ -237,7 +237,7 @@ type client struct {
 
 func (n *node) client(name string) *client {
 	n.t.Helper()
-	c := &client{n: n, sub: n.subscriber(name), http: http.Client{Transport: &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 8}}}
+	c := &client{n: n, sub: n.subscriber(name), http: http.Client{Transport: &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 8, ExpectContinueTimeout: 10 * time.Second}}}
 	n.t.Cleanup(c.http.CloseIdleConnections)
 	req, _ := http.NewRequest("POST", n.url+"/oauth2/token", strings.NewReader(url.Values{"grant_type": {"client_credentials"}, "scope": {"mydex:pdx"}}.Encode()))
 	req.SetBasicAuth(url.QueryEscape(c.sub.ClientID), url.QueryEscape(c.sub.ClientSecret))

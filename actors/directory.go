@@ -340,8 +340,10 @@ func (d *Directory) Deliver(ctx context.Context, sections []*Section) error {
 		}
 	}
 	now := d.cfg.Now().UnixMilli()
+	k := &cork{host: d.cfg.Host}
 	for i := range calls {
 		c := &calls[i]
+		c.cork = k
 		if err := d.post(ctx, c.uid, c, now); err != nil {
 			var e *pds.Error
 			if !errors.As(err, &e) {
@@ -352,11 +354,54 @@ func (d *Directory) Deliver(ctx context.Context, sections []*Section) error {
 			}
 		}
 	}
+	k.pull()
 	select {
 	case <-b.done:
 		return nil
 	case <-ctx.Done():
 		return pds.Refuse(pds.Unknown, pds.CodeUnknownOutcome)
+	}
+}
+
+// cork gathers what a delivery's members propose while it is being handed
+// out, so that it travels in one turn of the host: a turn costs a sync and a
+// transaction, whatever it carries.
+type cork struct {
+	host   *cluster.Host
+	mu     sync.Mutex
+	ps     []cluster.Proposal
+	bytes  int
+	pulled bool
+}
+
+const (
+	corkCommands = 512
+	corkBytes    = 1 << 20
+)
+
+func (k *cork) add(p cluster.Proposal) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.ps = append(k.ps, p)
+	k.bytes += len(p.Data)
+	if k.pulled || len(k.ps) >= corkCommands || k.bytes >= corkBytes {
+		k.flush()
+	}
+}
+
+// pull lets go of what has gathered, and of anything that still comes.
+func (k *cork) pull() {
+	k.mu.Lock()
+	k.pulled = true
+	k.flush()
+	k.mu.Unlock()
+}
+
+func (k *cork) flush() {
+	if len(k.ps) > 0 {
+		k.host.ProposeAll(k.ps)
+		clear(k.ps)
+		k.ps, k.bytes = k.ps[:0], 0
 	}
 }
 

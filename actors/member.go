@@ -50,6 +50,7 @@ func (w *waited) size() int              { return 4096 }
 type call struct {
 	uid   pds.UID
 	works []work
+	cork  *cork // gathers the proposal; nil: it goes at once
 }
 
 // member is the actor of one personal data store. Everything in it is
@@ -62,6 +63,7 @@ type member struct {
 	parent *actor.PID
 	self   *actor.PID
 	root   *actor.RootContext
+	cork   *cork            // of the delivery whose message is being read
 	done   func(any, error) // takes the outcome of the command in flight
 	result any              // written by done before the outcome message, read after
 	err    error
@@ -138,7 +140,9 @@ func (m *member) receive(c *call) {
 		return
 	}
 	m.queue = append(m.queue, c.works...)
+	m.cork = c.cork
 	m.pump()
+	m.cork = nil
 }
 
 // end finishes a work and counts it out.
@@ -190,7 +194,11 @@ func (m *member) pump() {
 			continue
 		}
 		m.busy = true
-		m.d.cfg.Host.Propose(m.h.shard, b.Bytes(), m.done)
+		if m.cork != nil {
+			m.cork.add(cluster.Proposal{Shard: m.h.shard, Data: b.Bytes(), Done: m.done})
+		} else {
+			m.d.cfg.Host.Propose(m.h.shard, b.Bytes(), m.done)
+		}
 	}
 }
 

@@ -283,6 +283,21 @@ func (h *Host) Propose(s ShardID, data []byte, done func(result any, err error))
 	}
 }
 
+// Proposal is a command for ProposeAll; Done is as in Propose.
+type Proposal struct {
+	Shard ShardID
+	Data  []byte
+	Done  func(result any, err error)
+}
+
+// ProposeAll hands over many commands at once, so that they travel in one turn
+// with one sync. Each has its own outcome, as if proposed by itself.
+func (h *Host) ProposeAll(ps []Proposal) {
+	h.in.proposeAll(ps, func(p *Proposal, err error) {
+		go p.Done(nil, err) // not on the caller's goroutine, which may hold locks
+	})
+}
+
 // Term returns the shard's term and whether this node leads it. Leader is true only
 // after an entry of this term is applied.
 func (h *Host) Term(s ShardID) (term uint64, leader bool) { return h.roles.get(s) }

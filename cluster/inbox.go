@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"fmt"
 	"sync"
 	"sync/atomic"
 
@@ -72,6 +73,58 @@ func (q *inbox) propose(s ShardID, w waiter) error {
 		q.signal()
 	}
 	return nil
+}
+
+// proposeAll queues commands together: the loop sees all or none of them. A
+// refused one is told by fail.
+func (q *inbox) proposeAll(ps []Proposal, fail func(p *Proposal, err error)) {
+	refused := func(p *Proposal) bool {
+		switch {
+		case p.Shard > Meta:
+			fail(p, fmt.Errorf("cluster: no shard %d", p.Shard))
+			return true
+		case len(p.Data) > MaxCommand:
+			fail(p, ErrTooLarge)
+			return true
+		}
+		n := int64(len(p.Data) + waiterBytes)
+		if q.queued.Add(n) > maxQueued {
+			q.queued.Add(-n)
+			fail(p, ErrBusy)
+			return true
+		}
+		if q.shardQueued[p.Shard].Add(n) > maxShardQueued {
+			q.release(p.Shard, len(p.Data))
+			fail(p, ErrBusy)
+			return true
+		}
+		return false
+	}
+	q.mu.Lock()
+	first := false
+	for i := range ps {
+		p := &ps[i]
+		if refused(p) {
+			continue
+		}
+		if q.closed {
+			q.release(p.Shard, len(p.Data))
+			fail(p, ErrStopped)
+			continue
+		}
+		s := p.Shard
+		if len(q.shards[s]) == 0 {
+			q.ready = append(q.ready, s)
+			q.shards[s] = make([]waiter, 0, 8)
+		}
+		q.shards[s] = append(q.shards[s], waiter{p.Data, p.Done})
+		q.waiting++
+		first = first || q.waiting == 1
+	}
+	q.mu.Unlock()
+	if first {
+		q.signal()
+	}
 }
 
 // release gives back the room of a finished command.

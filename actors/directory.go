@@ -85,6 +85,7 @@ type handle struct {
 	closed   atomic.Bool
 	waiting  atomic.Int32
 	used     atomic.Int64 // Unix milliseconds
+	swept    atomic.Int64 // Unix milliseconds when stale keys were last looked for
 	unlogged atomic.Bool  // the transparency log is to take its head
 }
 
@@ -126,7 +127,7 @@ func New(cfg Config) *Directory {
 	d.sys.ProcessRegistry.SequenceID = rand.Uint64() >> 1
 	for i := range d.lanes {
 		d.lanes[i] = d.sys.Root.Spawn(actor.PropsFromProducer(func() actor.Actor {
-			return &lane{d: d}
+			return &lane{d: d, n: i}
 		}))
 	}
 	d.log = newLogger(d)
@@ -261,6 +262,7 @@ func (d *Directory) activate(ctx context.Context, s *nameShard, u pds.UID) error
 	}
 	h := &handle{uid: u, id: id, shard: cluster.ShardOf(id)}
 	h.used.Store(d.cfg.Now().UnixMilli())
+	h.swept.Store(h.used.Load())
 	h.pid = d.sys.Root.Spawn(memberProps(d, h, d.lanes[int(h.shard)%lanes]))
 	s.m[u] = h
 	s.mu.Unlock()

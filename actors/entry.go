@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"runtime"
 	"strings"
+	"sync"
 
 	"holdfast/actors/pds"
 	"holdfast/storage/seal"
@@ -22,7 +23,9 @@ type entryKey struct {
 
 func (k *entryKey) wipe() { k.key.Wipe(); k.cipher = nil }
 
-// scratch holds buffers of one member, reused between commands.
+// scratch holds the buffers that a command is built in. Few are in use at a
+// time, so they stay in the caches of the processor, which a member's own would
+// not.
 type scratch struct {
 	builder pds.Builder
 	plain   []byte
@@ -30,6 +33,8 @@ type scratch struct {
 	column  []byte
 	entry   []byte
 }
+
+var scratches = sync.Pool{New: func() any { return new(scratch) }}
 
 // sealer says which key seals an entry.
 type sealer struct {
@@ -96,7 +101,7 @@ func (m *member) sealEntry(s sealer, a *pds.AuditEntry) (commitment [32]byte, se
 	n1, n2, nonce := seal.Nonce(), seal.Nonce(), seal.Nonce()
 	copy(salt[:], n1[:])
 	copy(salt[12:], n2[:])
-	sc := &m.scratch
+	sc := m.scratch
 	sc.plain = append(sc.plain[:0], salt[:]...)
 	sc.plain = pds.AppendEntry(sc.plain, a)
 	commitment = pds.Commit(salt, sc.plain[16:])

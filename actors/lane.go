@@ -6,9 +6,12 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 )
 
-// lane looks after the members of some shards: it sweeps them, has the idle
+// lane looks after a part of the active members: it sweeps them, has the idle
 // ones put away, and lets nobody wake one again before its actor is gone.
-type lane struct{ d *Directory }
+type lane struct {
+	d *Directory
+	n int
+}
 
 type (
 	sweep   struct{}
@@ -54,18 +57,17 @@ func (l *lane) settled(h *handle, stays bool) {
 func (l *lane) sweep(ac actor.Context) {
 	now := l.d.cfg.Now().UnixMilli()
 	limit := now - l.d.cfg.IdleAfter.Milliseconds()
-	self := ac.Self()
-	for i := range l.d.names {
+	for i := l.n; i < nameShards; i += lanes {
 		s := &l.d.names[i]
 		var idle, others []*handle
 		s.mu.RLock()
 		for _, h := range s.m {
-			if l.d.lanes[int(h.shard)%lanes] != self || h.waiting.Load() != 0 {
-				continue
-			}
-			if h.used.Load() < limit {
+			used := h.used.Load()
+			switch {
+			case h.waiting.Load() != 0:
+			case used < limit:
 				idle = append(idle, h)
-			} else {
+			case used < now-linkIdle.Milliseconds() || h.swept.Load() < now-linkMost.Milliseconds()/4:
 				others = append(others, h)
 			}
 		}

@@ -91,7 +91,7 @@ type member struct {
 	entryKey *entryKey
 	epochs   map[epochField]*seal.Cipher
 	refusals map[refusalKey]*refusalCount
-	scratch  scratch
+	scratch  *scratch // while a command is being built
 }
 
 func memberProps(d *Directory, h *handle, parent *actor.PID) *actor.Props {
@@ -153,6 +153,14 @@ func (m *member) end(w work, e *pds.Error) {
 
 // pump builds the next command from what waits and proposes it.
 func (m *member) pump() {
+	if m.busy || len(m.queue) == 0 {
+		return
+	}
+	m.scratch = scratches.Get().(*scratch)
+	defer func() {
+		scratches.Put(m.scratch)
+		m.scratch = nil
+	}()
 	for !m.busy && len(m.queue) > 0 {
 		if !m.loaded {
 			if e := m.load(); e != nil {
@@ -453,6 +461,7 @@ const (
 
 func (m *member) dropStale() {
 	now := m.d.cfg.Now().UnixMilli()
+	m.h.swept.Store(now)
 	for n, l := range m.links {
 		if now-l.used > linkIdle.Milliseconds() || now-l.opened > linkMost.Milliseconds() {
 			l.wipe()

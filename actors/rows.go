@@ -79,7 +79,7 @@ func unitAAD(base []byte, unit uint8) []byte { return append(base, 0, 0, 0, 1, u
 // sealRows appends a data record: header, system unit, then one unit a field
 // in ascending order of field number. cipher gives a unit's key.
 func (m *member) sealRows(dst []byte, h *block.Header, tag pds.Tag, writer pds.LinkID, sys *block.System, fields []uint8, vals [][]byte, n int, cipher func(uint8) *seal.Cipher) []byte {
-	sc := &m.scratch
+	sc := m.scratch
 	h.Nonce = seal.Nonce()
 	h.Units = uint8(1 + len(fields))
 	dst = block.AppendHeader(dst, h)

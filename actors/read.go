@@ -31,7 +31,6 @@ type viewComp struct {
 	epoch  uint32
 	writer pds.LinkID
 	source string
-	origin pds.Origin
 	keys   []pds.UnitKey
 }
 

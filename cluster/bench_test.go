@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"encoding/binary"
-	"fmt"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -93,7 +92,7 @@ func benchPropose(b *testing.B, sm StateMachine, inFlight int) {
 	b.ReportMetric(float64(cpuTime()-cpu)/1e3/float64(b.N), "cpu-us/op")
 	b.ReportMetric(float64(b.N)/time.Since(wall).Seconds(), "op/s")
 	st := h.Status()
-	b.Log(fmt.Sprintf("log %d MiB, state %d MiB on disk", st.LogBytes>>20, st.StateBytes>>20))
+	b.Logf("log %d MiB, state %d MiB on disk", st.LogBytes>>20, st.StateBytes>>20)
 }
 
 func cpuTime() time.Duration {

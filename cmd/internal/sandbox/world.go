@@ -225,13 +225,12 @@ func secret(prefix string) string {
 
 // builder makes a world on a running node.
 type builder struct {
-	n       *node.Node
-	c       *Catcher
-	cat     *schema.Catalogue
-	w       *World
-	env     seal.Env
-	client  *http.Client
-	catcher string
+	n      *node.Node
+	c      *Catcher
+	cat    *schema.Catalogue
+	w      *World
+	env    seal.Env
+	client *http.Client
 }
 
 // Build makes what the world lacks and returns true if anything was made.

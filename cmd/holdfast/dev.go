@@ -113,6 +113,9 @@ func (c *DevCmd) Run() error {
 
 // devBarrier reads or makes the sandbox's barrier key.
 func devBarrier(dir string) (seal.Barrier, error) {
+	if _, err := os.Stat(filepath.Join(dir, "FORMAT")); err == nil {
+		return seal.Barrier{}, fmt.Errorf("%s is the data directory of a node, not a sandbox of `holdfast dev`", dir)
+	}
 	name := filepath.Join(dir, "barrier.key")
 	text, err := os.ReadFile(name)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 )
 
 // A nursery hands out servers with a fresh world each. Making thousands of
@@ -44,6 +45,9 @@ func (n *nursery) seed(ctx context.Context) error {
 	n.launch.logf("made in %.1f s", s.ready.Seconds())
 	// What making members left to be tidied up is no part of any run.
 	if _, _, err := s.operate(ctx, "POST", "/operator/v1/compact"); err != nil {
+		return err
+	}
+	if _, _, err := s.settle(ctx, 2*time.Minute); err != nil {
 		return err
 	}
 	if err := s.stop(); err != nil {

@@ -215,6 +215,7 @@ func fakeDev(args []string) error {
 	fs := flag.NewFlagSet("dev", flag.ContinueOnError)
 	data, addr := fs.String("data", "", ""), fs.String("http", "", "")
 	members, keys, world := fs.Int("members", 0, ""), fs.String("keys", "", ""), fs.String("world", "", "")
+	fs.String("connect", "", "")
 	fault := fs.String("fault", "", "")
 	if err := fs.Parse(args); err != nil {
 		return err

@@ -171,6 +171,10 @@ func (w *consentWork) decide(m *member, b *pds.Builder) *pds.Error {
 		if after, e = w.issue(m, k, st, id, old, grants, mu, &op); e != nil {
 			return e
 		}
+		if b.Ops()+1+len(after) > pds.MaxOps {
+			// More readers than one command can give new keys: say so.
+			return pds.Refuse(pds.Invalid, pds.CodeTooLarge)
+		}
 	case seal.Lift:
 		if old == nil || old.State != pds.LinkSuspended {
 			return pds.Refuse(pds.Conflict, pds.CodeNotApproved)

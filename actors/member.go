@@ -293,6 +293,11 @@ func (m *member) committed(result any, err error) {
 			err = cluster.ErrUnknown
 		}
 	}
+	if errors.Is(err, cluster.ErrTooLarge) && len(flight) > 1 {
+		// Together they were too much; each alone may well fit.
+		m.again(pds.CodeNotNewest, flight)
+		return
+	}
 	e := refusalOf(err)
 	m.loaded = false
 	m.dropOpen()

@@ -2,6 +2,7 @@ package actors
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -168,6 +169,11 @@ func (m *member) pump() {
 				return
 			}
 		}
+		if !m.d.cfg.Host.Writable() {
+			if m.refuseGrowth(); len(m.queue) == 0 {
+				return
+			}
+		}
 		// A wall clock that was set back must not stop the shard.
 		m.now = max(m.d.cfg.Now().UnixMilli(), m.d.cfg.Machine.Floor(uint8(m.h.shard)))
 		m.build++
@@ -202,12 +208,40 @@ func (m *member) pump() {
 			continue
 		}
 		m.busy = true
-		if m.cork != nil {
+		switch {
+		case !slices.ContainsFunc(m.flight, grows):
+			m.d.cfg.Host.ProposeSmall(m.h.shard, b.Bytes(), m.done)
+		case m.cork != nil:
 			m.cork.add(cluster.Proposal{Shard: m.h.shard, Data: b.Bytes(), Done: m.done})
-		} else {
+		default:
 			m.d.cfg.Host.Propose(m.h.shard, b.Bytes(), m.done)
 		}
 	}
+}
+
+// grows reports whether a work stores what somebody wants to keep. Reads,
+// sessions and consent do not: they go on when the disk's reserve is reached.
+func grows(w work) bool {
+	switch w.(type) {
+	case *sectionWork, *changeWork, *ownWrite, *registerWork:
+		return true
+	}
+	return false
+}
+
+// refuseGrowth ends the waiting works that the disk has no room for, so that
+// they do not take others with them.
+func (m *member) refuseGrowth() {
+	keep := m.queue[:0]
+	for _, w := range m.queue {
+		if grows(w) {
+			m.end(w, pds.Refuse(pds.Busy, pds.CodeDiskReserve))
+		} else {
+			keep = append(keep, w)
+		}
+	}
+	clear(m.queue[len(keep):])
+	m.queue = keep
 }
 
 // repeats reports whether an earlier work is the same section of the same

@@ -181,6 +181,10 @@ func (d *Directory) unavailable(what string, err error) error {
 	return pds.Refuse(pds.Unavailable, pds.CodeUnavailable)
 }
 
+// maxSmall bounds the registry commands that go on below the disk's reserve,
+// such as a token's, bytes.
+const maxSmall = 4 << 10
+
 // propose sends a registry command and waits for its outcome.
 func (d *Directory) propose(ctx context.Context, s cluster.ShardID, cmd []byte, out **pds.RegistryOutcome) error {
 	type result struct {
@@ -188,7 +192,11 @@ func (d *Directory) propose(ctx context.Context, s cluster.ShardID, cmd []byte, 
 		err error
 	}
 	c := make(chan result, 1)
-	d.cfg.Host.Propose(s, cmd, func(v any, err error) { c <- result{v, err} })
+	propose := d.cfg.Host.ProposeSmall
+	if len(cmd) > maxSmall {
+		propose = d.cfg.Host.Propose
+	}
+	propose(s, cmd, func(v any, err error) { c <- result{v, err} })
 	select {
 	case r := <-c:
 		if r.err != nil {

@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/hex"
-	"encoding/json"
 
 	"holdfast/actors/pds"
 )
@@ -77,12 +76,12 @@ type ConnectionRecord struct {
 
 // TemplateRecord is one version of a connection's offer.
 type TemplateRecord struct {
-	NID       pds.NID         `json:"nid"`
-	Version   uint32          `json:"version"`
-	State     string          `json:"state"` // draft or active
-	Canonical json.RawMessage `json:"canonical"`
-	Hash      string          `json:"hash"` // hex SHA-256 of Canonical
-	Created   int64           `json:"created"`
+	NID       pds.NID `json:"nid"`
+	Version   uint32  `json:"version"`
+	State     string  `json:"state"`     // draft or active
+	Canonical []byte  `json:"canonical"` // not RawMessage: encoding/json would rewrite its &, < and >
+	Hash      string  `json:"hash"`      // hex SHA-256 of Canonical
+	Created   int64   `json:"created"`
 }
 
 // InviteRecord offers a connection to whoever holds the code, or to one member

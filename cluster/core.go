@@ -171,8 +171,9 @@ type batch struct {
 }
 
 type waiter struct {
-	data []byte
-	done func(result any, err error)
+	data  []byte
+	done  func(result any, err error)
+	small bool // taken below the disk reserve, see ProposeSmall
 }
 
 // propose makes one entry of the commands in b. On an error nothing was

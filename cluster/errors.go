@@ -10,7 +10,8 @@ import (
 var (
 	// ErrBusy: the queue of the shard or of the node is full. Try again later.
 	ErrBusy = errors.New("cluster: too many commands waiting")
-	// ErrDiskReserve: the disk has less free space than the reserve. Reads go on.
+	// ErrDiskReserve: the disk has less free space than the reserve. What
+	// ProposeSmall takes goes on, so that stores can still be read and closed.
 	ErrDiskReserve = errors.New("cluster: disk reserve reached, writes are refused")
 	// ErrStopped: the host was closed or has failed. A command that was on its
 	// way when the host stopped ends with ErrUnknown instead.

@@ -60,6 +60,10 @@ type StateMachine interface {
 // DefaultReserve is how much free disk space a node keeps unless told otherwise.
 const DefaultReserve = 512 << 20
 
+// smallRoom is the part of the reserve that ProposeSmall may use. Files are
+// allocated 64 MiB at a time.
+const smallRoom = 192 << 20
+
 // Config says what a Host needs.
 type Config struct {
 	Dir          string // created if it does not exist
@@ -67,7 +71,7 @@ type Config struct {
 	BarrierCheck [32]byte    // of the barrier key; another one is refused
 	SlotKey      seal.Secret // seals the slot file
 	SM           StateMachine
-	ReserveBytes int64            // 0: DefaultReserve; never less than storage.MinReserve
+	ReserveBytes int64            // 0: DefaultReserve; never less than storage.MinReserve and smallRoom
 	Now          func() time.Time // nil: time.Now
 	Log          *slog.Logger     // nil: discard
 	Peers        Peers            // nil: alone
@@ -118,7 +122,7 @@ func Open(cfg Config) (*Host, error) {
 	if cfg.ReserveBytes == 0 {
 		cfg.ReserveBytes = DefaultReserve
 	}
-	cfg.ReserveBytes = max(cfg.ReserveBytes, storage.MinReserve)
+	cfg.ReserveBytes = max(cfg.ReserveBytes, storage.MinReserve+smallRoom)
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -269,6 +273,28 @@ func compare(lg *storage.Log, groups *[storage.Groups]storage.GroupLog, a *stora
 // or with ErrNotLeader, ErrBusy, ErrDiskReserve, ErrTooLarge, ErrStopped, ErrUnknown
 // or one of Apply's refused writes.
 func (h *Host) Propose(s ShardID, data []byte, done func(result any, err error)) {
+	h.proposeWaiter(s, waiter{data: data, done: done})
+}
+
+// ProposeSmall is Propose for commands that keep a node of use when its disk is
+// full: entries of reads, sessions and tokens, and above all what takes a
+// right away. They go on below the reserve while smallRoom of it lasts.
+func (h *Host) ProposeSmall(s ShardID, data []byte, done func(result any, err error)) {
+	h.proposeWaiter(s, waiter{data: data, done: done, small: true})
+}
+
+// Writable reports whether Propose would be taken as far as the disk is
+// concerned. It looks again while the answer is no.
+func (h *Host) Writable() bool {
+	if !h.low.Load() {
+		return true
+	}
+	free, err := h.cfg.free()
+	return err == nil && free >= h.cfg.ReserveBytes
+}
+
+func (h *Host) proposeWaiter(s ShardID, w waiter) {
+	data, done := w.data, w.done
 	err := error(nil)
 	switch {
 	case s > Meta:
@@ -276,7 +302,7 @@ func (h *Host) Propose(s ShardID, data []byte, done func(result any, err error))
 	case len(data) > MaxCommand:
 		err = ErrTooLarge
 	default:
-		err = h.in.propose(s, waiter{data, done})
+		err = h.in.propose(s, w)
 	}
 	if err != nil {
 		go done(nil, err) // not on the caller's goroutine, which may hold locks

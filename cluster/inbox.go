@@ -117,7 +117,7 @@ func (q *inbox) proposeAll(ps []Proposal, fail func(p *Proposal, err error)) {
 			q.ready = append(q.ready, s)
 			q.shards[s] = make([]waiter, 0, 8)
 		}
-		q.shards[s] = append(q.shards[s], waiter{p.Data, p.Done})
+		q.shards[s] = append(q.shards[s], waiter{data: p.Data, done: p.Done})
 		q.waiting++
 		first = first || q.waiting == 1
 	}

@@ -98,10 +98,19 @@ func (l *looper) propose() {
 		l.checked = now
 	}
 	if h.low.Load() {
-		for _, w := range l.work {
-			h.finish(w.shard, w.waiters, nil, ErrDiskReserve)
+		small := h.diskFree.Load() >= h.cfg.ReserveBytes-smallRoom
+		for i := range l.work {
+			w := &l.work[i]
+			keep := w.waiters[:0]
+			for _, x := range w.waiters {
+				if small && x.small {
+					keep = append(keep, x)
+				} else {
+					h.finish(w.shard, []waiter{x}, nil, ErrDiskReserve)
+				}
+			}
+			w.waiters = keep
 		}
-		return
 	}
 	total := 0
 	for i := range l.work {

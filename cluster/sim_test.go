@@ -133,7 +133,7 @@ func (s *sim) run(rounds, oneIn int) (crashed bool) {
 			for range s.rnd.IntN(3) + 1 {
 				n := s.next
 				s.next++
-				b.waiters = append(b.waiters, waiter{binary.BigEndian.AppendUint64(nil, n), func(_ any, err error) {
+				b.waiters = append(b.waiters, waiter{data: binary.BigEndian.AppendUint64(nil, n), done: func(_ any, err error) {
 					if err == nil {
 						s.acked[g] = append(s.acked[g], n)
 					}

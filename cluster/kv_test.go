@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"holdfast/storage"
@@ -105,15 +106,47 @@ func dump(t testing.TB, h *Host) map[string]string {
 	return m
 }
 
-// copyDir copies a node's directory as it is at this moment, which is what a
-// killed process leaves. Memory tables are left out: they never count.
+// copyDir copies a node's directory as a crash would leave it: without the
+// memory tables, and at one moment. Tables come and go in the background, so a
+// copy during which the list of files changed is made again.
 func copyDir(t testing.TB, from string) string {
 	t.Helper()
-	to := t.TempDir()
-	err := filepath.WalkDir(from, func(path string, d os.DirEntry, err error) error {
-		if os.IsNotExist(err) {
-			return nil // flushed or compacted away meanwhile
+	to, err := os.MkdirTemp("", "holdfast-copy-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A refused open may still be clearing its files up.
+	t.Cleanup(func() { _ = os.RemoveAll(to) })
+	for range 50 {
+		before := fileList(from)
+		if err := copyOnce(from, to); err == nil && fileList(from) == before {
+			return to
 		}
+		if err := os.RemoveAll(to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Fatal("the directory did not stand still")
+	return ""
+}
+
+// fileList names the files of a directory, with the size of what names others.
+func fileList(dir string) (list string) {
+	_ = filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err == nil && !d.IsDir() && filepath.Ext(path) != ".mem" {
+			list += path
+			if fi, err := d.Info(); err == nil && strings.HasPrefix(d.Name(), "MANIFEST") {
+				list += fmt.Sprint(fi.Size())
+			}
+			list += "\n"
+		}
+		return nil
+	})
+	return list
+}
+
+func copyOnce(from, to string) error {
+	return filepath.WalkDir(from, func(path string, d os.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -130,10 +163,6 @@ func copyDir(t testing.TB, from string) string {
 		}
 		return os.WriteFile(filepath.Join(to, rel), b, 0o600)
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return to
 }
 
 func TestHost_ProposeThenViewThenReopen(t *testing.T) {

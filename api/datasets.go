@@ -47,7 +47,6 @@ type access struct {
 	id       uint64   // 0: none was named
 	query    params
 	idem     idempotency
-	path     []byte // what identifies the record, for the command id
 }
 
 // datasetRoute makes the handler of a published dataset route (pdx-api section 8).

@@ -258,11 +258,6 @@ func (s *Server) handle(method, template string, sh shape, h func(*fasthttp.Requ
 // requestIDKey is the user value that holds a request's id.
 type requestIDKey struct{}
 
-func requestID(ctx *fasthttp.RequestCtx) string {
-	id, _ := ctx.UserValue(requestIDKey{}).(string)
-	return id
-}
-
 // wrap adds what every answer has: request id, fixed headers, error rendering,
 // log line and counters. A panic becomes a 500 whose log line has the place but
 // no values.

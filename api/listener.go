@@ -6,12 +6,15 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // listener bounds the connections of one address and hands out conns.
 type listener struct {
 	net.Listener
 	most int
+
+	lingering atomic.Int64
 
 	mu   sync.Mutex
 	open map[netip.Addr]int
@@ -79,8 +82,35 @@ func (c *conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Close implements net.Conn.
+// How long, and how much, a closed connection still takes from a peer that is
+// sending.
+const (
+	lingerTime  = 500 * time.Millisecond
+	lingerBytes = 64 << 20
+	lingerMost  = 128 // connections at once; more are closed at once
+)
+
+// Close implements net.Conn. A peer that is still sending a body which was
+// refused early would lose the answer to a reset, so the sending side is ended
+// first and what still comes is read away, within bounds.
 func (c *conn) Close() error {
 	c.closed.Do(func() { c.l.drop(c.from) })
-	return c.Conn.Close()
+	half, ok := c.Conn.(interface{ CloseWrite() error })
+	if !ok || c.ended.Load() || c.l.lingering.Add(1) > lingerMost {
+		if ok && !c.ended.Load() {
+			c.l.lingering.Add(-1)
+		}
+		return c.Conn.Close()
+	}
+	if half.CloseWrite() != nil {
+		c.l.lingering.Add(-1)
+		return c.Conn.Close()
+	}
+	go func() {
+		defer c.l.lingering.Add(-1)
+		_ = c.Conn.SetReadDeadline(time.Now().Add(lingerTime))
+		_, _ = io.CopyN(io.Discard, c.Conn, lingerBytes)
+		_ = c.Conn.Close()
+	}()
+	return nil
 }

@@ -104,6 +104,7 @@ type Server struct {
 	issuer string
 	addr   net.Addr
 	provider
+	listeners []net.Listener // everything that serve was given
 }
 
 // New makes a Server that listens to nobody yet.
@@ -219,6 +220,9 @@ func (s *Server) Listen(addr string) error {
 }
 
 func (s *Server) serve(h *fasthttp.Server, ln net.Listener) {
+	s.mu.Lock()
+	s.listeners = append(s.listeners, ln)
+	s.mu.Unlock()
 	s.wg.Go(func() {
 		if err := h.Serve(newListener(ln, s.limits.ConnsPerIP)); err != nil && s.base.Err() == nil {
 			s.log.Error("listener ended", "listener", ln.Addr().String())
@@ -245,6 +249,13 @@ func (s *Server) Close(ctx context.Context) error {
 		err = errors.Join(err, s.operator.ShutdownWithContext(ctx))
 	}
 	s.cancel()
+	// The engine closes only what its Serve has seen already, which may not have
+	// begun: a listener that is closed ends it then.
+	s.mu.Lock()
+	for _, ln := range s.listeners {
+		_ = ln.Close()
+	}
+	s.mu.Unlock()
 	s.wg.Wait()
 	return err
 }

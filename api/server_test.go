@@ -245,3 +245,26 @@ func TestStatusOf(t *testing.T) {
 		}
 	}
 }
+
+// Close ends a server whose listeners nobody has come to serve yet.
+func TestServer_CloseAtOnce(t *testing.T) {
+	for range 50 {
+		s, err := New(Config{Store: newFakeStore(), Registry: newFakeRegistry(), Catalogue: schema.Default(), Env: seal.Sandbox, OperatorToken: operatorToken})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Listen("127.0.0.1:0"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.ListenOperator("127.0.0.1:0"); err != nil {
+			t.Fatal(err)
+		}
+		closed := make(chan struct{})
+		go func() { _ = s.Close(context.Background()); close(closed) }()
+		select {
+		case <-closed:
+		case <-time.After(10 * time.Second):
+			t.Fatal("Close does not return")
+		}
+	}
+}

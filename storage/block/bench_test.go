@@ -128,6 +128,9 @@ func BenchmarkDecode(b *testing.B) { // ns/op is a row
 }
 
 func TestAppendColumn_DoesNotAllocate(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
 	vals, stride := txRows(2000)
 	for _, n := range []int{20, 1000} {
 		hints := make([]Hint, stride)

@@ -427,7 +427,7 @@ func (m *Machine) applyMember(kv KV, shard uint8, index, term uint64, b []byte) 
 				return &Outcome{Code: CodeRevoked, Head: mem.head}, nil
 			case l.Consent != o.Consent || l.Generation != o.Generation:
 				return &Outcome{Code: CodeNotNewest, Head: mem.head}, nil
-			case l.NotAfter != 0 && l.NotAfter*1000 < c.time:
+			case ended(l.NotAfter, c.time):
 				return &Outcome{Code: CodeExpired, Head: mem.head}, nil
 			}
 		}

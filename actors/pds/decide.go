@@ -68,7 +68,7 @@ func (l *Link) Refusal(timeMS int64) *Error {
 		return Refuse(Denied, CodeSuspended)
 	case l.State != LinkActive:
 		return Refuse(Denied, CodeRevoked)
-	case l.NotAfter != 0 && l.NotAfter*1000 < timeMS:
+	case ended(l.NotAfter, timeMS):
 		return Refuse(Denied, CodeExpired)
 	}
 	return nil

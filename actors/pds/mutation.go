@@ -3,6 +3,7 @@ package pds
 import (
 	"bytes"
 	"crypto/sha256"
+	"slices"
 
 	"holdfast/storage/seal"
 )
@@ -175,8 +176,9 @@ func DecodeMutation(b []byte) (*Mutation, error) {
 //     active only by the member's statement on that very link, whose number
 //     is the next, which fits the previous hash and verifies under the
 //     member's present key;
-//   - a link is revoked only by a Revoke statement; a revoked link comes back
-//     only by a new Approve;
+//   - a link is revoked only by a Revoke statement, in a mutation that condemns
+//     the slots of the link's keys; a revoked link comes back only by a new
+//     Approve;
 //   - suspending needs no statement; suspending and lifting change nothing else;
 //   - keys of a link (generation, wraps, parts) may be reissued under the same
 //     consent, with a higher generation or a new wrap of the same one; the
@@ -221,7 +223,10 @@ func (m *Mutation) apply(c *Control, env seal.Env, timeMS int64, verified func([
 		if st.Store != c.Store || st.Number != c.Number+1 || st.Previous != c.Previous || st.KeyID != c.KeyID {
 			return nil, CodeBadStatement
 		}
-		if st.NotAfter != 0 && st.NotAfter*1000 < timeMS {
+		if st.NotAfter > maxNotAfter {
+			return nil, CodeBadStatement
+		}
+		if ended(st.NotAfter, timeMS) {
 			return nil, CodeExpired
 		}
 		h := sha256.Sum256(append(append(append([]byte{}, c.SignKey[:]...), m.Statement...), m.Signature...))
@@ -238,6 +243,9 @@ func (m *Mutation) apply(c *Control, env seal.Env, timeMS int64, verified func([
 		old := c.Link(l.ID)
 		if code := checkLink(old, &l, st); code != CodeNone {
 			return nil, code
+		}
+		if st != nil && st.Kind == seal.Revoke && !(slices.Contains(m.Erase, old.SlotC.ID) && slices.Contains(m.Erase, old.SlotG.ID)) {
+			return nil, CodeMalformed
 		}
 		if st != nil || old != nil && old.State != l.State {
 			l.Since = timeMS
@@ -290,6 +298,16 @@ func (m *Mutation) apply(c *Control, env seal.Env, timeMS int64, verified func([
 		n.EntryKeys = append(n.EntryKeys, bytes.Clone(m.EntryKey))
 	}
 	return n, CodeNone
+}
+
+// maxNotAfter bounds the end of an agreement, Unix seconds: some 35 million
+// years from now, and in milliseconds still an int64.
+const maxNotAfter = 1 << 50
+
+// ended reports whether an agreement's end, Unix seconds, has passed; 0 has
+// none, nor has one that no clock reaches.
+func ended(notAfter, timeMS int64) bool {
+	return notAfter != 0 && notAfter <= maxNotAfter && notAfter*1000 < timeMS
 }
 
 // checkLink decides whether old may become l under statement st.

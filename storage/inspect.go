@@ -131,7 +131,7 @@ func readManifest(path string) (named map[uint64]struct{}, err error) {
 	defer f.Close()
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("manifest: %w", damage(fmt.Errorf("%v", r)))
+			err = fmt.Errorf("manifest: %w", damage(panicked(r)))
 		}
 	}()
 	opt := badger.DefaultOptions("").WithLogger(nil)
@@ -152,7 +152,7 @@ func checkTable(path string) (err error) {
 	name := filepath.Base(path)
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("table %s: %w", name, ErrDamaged)
+			err = fmt.Errorf("table %s: %w", name, damage(panicked(r)))
 		}
 	}()
 	mf, err := z.OpenMmapFile(path, os.O_RDWR, 0)

@@ -177,7 +177,7 @@ func (s *State) options(lg badger.Logger) badger.Options {
 func openBadger(o badger.Options) (db *badger.DB, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			db, err = nil, damage(fmt.Errorf("%v", r))
+			db, err = nil, damage(panicked(r))
 		}
 	}()
 	db, err = badger.OpenManaged(o)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"syscall"
 )
 
 // Reader reads one consistent version of the state.
@@ -50,11 +51,35 @@ var (
 )
 
 // damage marks an engine's complaint as ErrDamaged and keeps its first line,
-// where the engines say what is wrong; the rest is for their authors.
+// where the engines say what is wrong; the rest is for their authors. What the
+// operating system refused, such as a file's rights or a failing disk, says
+// nothing of the content and stays what it is.
 func damage(err error) error {
-	if errors.Is(err, ErrDamaged) {
+	if errors.Is(err, ErrDamaged) || systemError(err) {
 		return err
 	}
-	line, _, _ := strings.Cut(strings.TrimSpace(err.Error()), "\n")
-	return fmt.Errorf("%w: %s", ErrDamaged, line)
+	reason := err.Error()
+	for line := range strings.Lines(reason) {
+		// A heading says that there is damage, the line below it which.
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "==") {
+			reason = line
+			break
+		}
+	}
+	return fmt.Errorf("%w: %s", ErrDamaged, reason)
+}
+
+// systemError reports whether the operating system refused something. That a
+// file is missing, or too short to be mapped, is about the content.
+func systemError(err error) bool {
+	var e syscall.Errno
+	return errors.As(err, &e) && e != syscall.ENOENT && e != syscall.EINVAL
+}
+
+// panicked is the error that an engine panicked with.
+func panicked(v any) error {
+	if err, ok := v.(error); ok {
+		return err
+	}
+	return fmt.Errorf("%v", v)
 }

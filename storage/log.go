@@ -67,6 +67,7 @@ type Log struct {
 	key2   []byte
 	buf    []byte
 	closed bool
+	armed  atomic.Bool // the engine is open, see stopFS
 }
 
 // Write is what one turn of the host writes.
@@ -116,6 +117,7 @@ func OpenLog(cfg LogConfig) (*Log, *[Groups]GroupLog, error) {
 		return nil, nil, err
 	}
 	l.db = db
+	l.armed.Store(true)
 	groups, err := l.load()
 	if err == nil {
 		err = cfg.Fault.Err()
@@ -129,8 +131,6 @@ func OpenLog(cfg LogConfig) (*Log, *[Groups]GroupLog, error) {
 	return l, groups, nil
 }
 
-// load reads and checks everything, or founds an empty log.
-// compare checks the log's end against the tail mark.
 // Write makes w durable and then moves the tail mark.
 func (l *Log) Write(w *Write) error {
 	if err := l.cfg.Fault.Err(); err != nil {
@@ -143,7 +143,6 @@ func (l *Log) Write(w *Write) error {
 		}
 	}
 	b := l.db.NewBatchWithSize(size)
-	defer b.Close()
 	for _, t := range w.Truncs {
 		if err := l.truncate(b, t); err != nil {
 			return l.fail(err)
@@ -165,6 +164,7 @@ func (l *Log) Write(w *Write) error {
 	if err := l.commit(b); err != nil {
 		return l.fail(err)
 	}
+	_ = b.Close()
 	for i := range w.Appends {
 		g := w.Appends[i].Group
 		l.mark.move(g, l.last[g])
@@ -341,18 +341,19 @@ func (l *Log) Flush() error {
 	if err := l.cfg.Fault.Err(); err != nil {
 		return err
 	}
-	if err := l.db.Flush(); err != nil {
-		return l.fail(err)
-	}
-	if err := l.db.Compact(context.Background(), []byte{0}, []byte{0xff}, false); err != nil {
+	err := l.call("compact log", func() error {
+		if err := l.db.Flush(); err != nil {
+			return err
+		}
+		return l.db.Compact(context.Background(), []byte{0}, []byte{0xff}, false)
+	})
+	if err != nil {
 		return l.fail(err)
 	}
 	return nil
 }
 
-// commit writes b and syncs. The engine reports a failed commit by its logger's
-// Fatalf or by panicking; both arrive here as an error. Its locks may stay
-// taken, so after an error the engine is never called again.
+// fail makes err the fault, unless there is one, and returns the fault.
 func (l *Log) fail(err error) error { return l.cfg.Fault.Set(err) }
 
 // Close closes the log. After a failure the engine is left as it is: closing it
@@ -365,13 +366,9 @@ func (l *Log) Close() error {
 	if l.cfg.Fault.Err() != nil {
 		return nil
 	}
-	err := l.db.Close()
+	err := l.call("close log", l.db.Close)
 	if merr := l.mark.close(); err == nil {
 		err = merr
 	}
 	return err
 }
-
-// engineLogger keeps the engine quiet and turns its last words into a fault.
-// Fatalf must not return. On the writer's goroutine it unwinds to commit; any other
-// goroutine is stopped where it stands.

@@ -1,12 +1,9 @@
 package storage
 
 import (
-	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -14,13 +11,13 @@ import (
 func (l *Log) openEngine() (db *pebble.DB, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("open log: %w", damage(fmt.Errorf("%v", r)))
+			err = fmt.Errorf("open log: %w", damage(panicked(r)))
 		}
 	}()
 	cache := pebble.NewCache(8 << 20)
 	defer cache.Unref()
 	opts := &pebble.Options{
-		FS:                 l.cfg.FS,
+		FS:                 &stopFS{FS: l.cfg.FS, armed: &l.armed, stop: func(err error) { l.fail(err) }},
 		Cache:              cache,
 		FormatMajorVersion: LogFormat,
 		ErrorIfExists:      l.cfg.Found,
@@ -46,6 +43,9 @@ func (l *Log) openEngine() (db *pebble.DB, err error) {
 				l.fail(fmt.Errorf("log engine: %w", damage(i.Details)))
 			},
 			DiskSlow: func(i pebble.DiskSlowInfo) {
+				if l.cfg.Fault.Err() != nil {
+					return // what was stopped on an error looks slow
+				}
 				l.cfg.Log.Warn("log disk is slow", "op", i.OpType.String(), "took", i.Duration)
 			},
 		},
@@ -53,30 +53,43 @@ func (l *Log) openEngine() (db *pebble.DB, err error) {
 	opts.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionNone })
 	db, err = pebble.Open(filepath.Join(l.cfg.Dir, LogDir), opts)
 	if err != nil {
-		if sys := syscall.Errno(0); errors.As(err, &sys) && !errors.Is(err, os.ErrNotExist) {
-			return nil, fmt.Errorf("open log: %w", err) // the disk or its rights, not the content
-		}
 		return nil, fmt.Errorf("open log: %w", damage(err))
 	}
 	return db, nil
 }
 
-func (l *Log) commit(b *pebble.Batch) (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			if e, ok := r.(error); ok {
-				err = fmt.Errorf("write log: %w", e)
-			} else {
-				err = fmt.Errorf("write log: %v", r)
+// commit writes b and syncs. After an error the engine may still hold b.
+func (l *Log) commit(b *pebble.Batch) error {
+	return l.call("write log", func() error { return b.Commit(pebble.Sync) })
+}
+
+// call runs f, which calls the engine, to its end or to the fault. The engine
+// reports a failed commit by its logger's Fatalf, by panicking, or not at all
+// (see stopFS); each arrives here as an error. Its locks may stay taken and f
+// may never end, so after an error the engine is not called again.
+func (l *Log) call(what string, f func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		defer func() {
+			if r := recover(); r != nil {
+				done <- panicked(r)
 			}
-		}
+		}()
+		done <- f()
 	}()
-	if err := b.Commit(pebble.Sync); err != nil {
-		return fmt.Errorf("write log: %w", err)
+	select {
+	case err := <-done:
+		if err != nil {
+			return fmt.Errorf("%s: %w", what, err)
+		}
+	case <-l.cfg.Fault.Failed():
 	}
 	return l.cfg.Fault.Err()
 }
 
+// engineLogger keeps the engine quiet and turns its last words into a fault.
+// Fatalf must not return. On the writer's goroutine it unwinds to call; any other
+// goroutine is stopped where it stands.
 type engineLogger struct{ l *Log }
 
 func (g engineLogger) Infof(string, ...any) {}

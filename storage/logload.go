@@ -9,6 +9,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
+// load reads and checks everything, or founds an empty log.
 func (l *Log) load() (*[Groups]GroupLog, error) {
 	var groups [Groups]GroupLog
 	if l.cfg.Found {
@@ -40,7 +41,6 @@ func (l *Log) load() (*[Groups]GroupLog, error) {
 
 func (l *Log) found(groups *[Groups]GroupLog) error {
 	b := l.db.NewBatch()
-	defer b.Close()
 	_ = b.Set(keyIdentity, appendIdentity(nil, l.cfg.ID), nil)
 	_ = b.Set(keySeq, appendSeq(nil, 0), nil)
 	for g := range groups {
@@ -140,6 +140,7 @@ func (l *Log) readGroup(g int, gl *GroupLog) error {
 	return nil
 }
 
+// compare checks the log's end against the tail mark.
 func (l *Log) compare(t *tails) error {
 	var wrong []string
 	for g := range t.links {

@@ -84,7 +84,7 @@ func TestBody_ExpectContinue(t *testing.T) {
 			t.Errorf("%d %s", resp.StatusCode, b)
 		}
 	}
-	for _, head := range []string{"Authorization: Bearer no", "Authorization: Bearer " + w.token + "\r\nX: y"} {
+	for _, head := range []string{"Authorization: Bearer no", "Authorization: Bearer " + w.token + "\r\nContent-Type: application/x-ndjson\r\nX: y"} {
 		c := dial(t, w)
 		n := 100
 		want := "HTTP/1.1 401"

@@ -22,41 +22,14 @@ const bulkPath = "/pdx/v1/bulk"
 
 func (s *Server) bulkRoutes() { s.handle("POST", bulkPath, problems, s.postBulk) }
 
-// expect answers a request that waits with its body until it is asked for
-// (RFC 9110 section 10.1.1): a bulk body that would be refused is not sent.
-func (s *Server) expect(ctx *fasthttp.RequestCtx) int {
-	if string(ctx.Path()) != bulkPath {
-		if ctx.Request.Header.ContentLength() > s.limits.Body {
-			return http.StatusRequestEntityTooLarge
-		}
-		return http.StatusContinue
-	}
-	if _, err := s.authenticate(ctx, ScopePDX); err != nil {
-		return problemOf(err).Status
-	}
-	if int64(ctx.Request.Header.ContentLength()) > s.limits.BulkBody {
-		return http.StatusRequestEntityTooLarge
-	}
-	return http.StatusContinue
-}
-
 // postBulk takes sections as newline-delimited JSON and answers a line for
 // each, then a summary. The body is read, scanned and delivered in waves, one
 // wave being decided while the next is read; the answer is sent when all was
 // decided. Without its last line an answer means "unknown".
 func (s *Server) postBulk(ctx *fasthttp.RequestCtx) error {
-	who, err := s.authenticate(ctx, ScopePDX)
+	who, id, err := s.bulkHeader(ctx)
 	if err != nil {
 		return err
-	}
-	id, err := idempotencyOf(ctx, who)
-	if err != nil {
-		return err
-	}
-	switch ct, _, _ := strings.Cut(string(ctx.Request.Header.ContentType()), ";"); strings.TrimSpace(ct) {
-	case "application/x-ndjson", "application/ndjson":
-	default:
-		return errMedia.with("Content-Type: application/x-ndjson")
 	}
 	body, err := openBody(ctx, s.limits.BulkBody, s.limits.BulkExpanded, s.limits.BulkRatio)
 	if err != nil {
@@ -82,6 +55,21 @@ func (s *Server) postBulk(ctx *fasthttp.RequestCtx) error {
 	ctx.SetBody(out) // copies
 	b.release()
 	return nil
+}
+
+// bulkHeader decides what can be decided before the body is there.
+func (s *Server) bulkHeader(ctx *fasthttp.RequestCtx) (who *subscriber, id idempotency, err error) {
+	if who, err = s.authenticate(ctx, ScopePDX); err != nil {
+		return nil, id, err
+	}
+	if id, err = idempotencyOf(ctx, who); err != nil {
+		return nil, id, err
+	}
+	switch ct, _, _ := strings.Cut(string(ctx.Request.Header.ContentType()), ";"); strings.TrimSpace(ct) {
+	case "application/x-ndjson", "application/ndjson":
+		return who, id, nil
+	}
+	return nil, id, errMedia.with("Content-Type: application/x-ndjson")
 }
 
 const (
@@ -115,6 +103,7 @@ type outcome struct {
 	known  bool // uid and nid are set
 	sec    int32
 	reason *Problem
+	shown  *Problem // what is answered if the section ends as it was refused here
 }
 
 // slab gives the wave n bytes more of memory.
@@ -175,6 +164,7 @@ type bulk struct {
 		known  bool // the client owns the connection
 		reason *Problem
 		refuse *pds.Error
+		shown  *Problem // what the answer says of refuse, nil: what it says itself
 		rows   int
 		bytes  int
 	}
@@ -369,7 +359,7 @@ func (b *bulk) take(line []byte, size int) error {
 func (b *bulk) openSection() {
 	o := &b.open
 	o.is, o.number = true, b.sections
-	o.ds, o.known, o.reason, o.refuse, o.rows, o.bytes = nil, false, nil, nil, 0, 0
+	o.ds, o.known, o.reason, o.refuse, o.shown, o.rows, o.bytes = nil, false, nil, nil, nil, 0, 0
 	o.head = ndjson.Header{}
 	b.sections++
 	b.hashed = b.start
@@ -388,6 +378,9 @@ func (b *bulk) fail(p *Problem) {
 		}
 		o.refuse = pds.Refuse(pds.Invalid, code)
 		o.refuse.Row = o.rows + 1
+		shown := *p
+		shown.Row = o.refuse.Row
+		o.shown = &shown
 		return
 	}
 	o.reason = p
@@ -454,7 +447,7 @@ func (b *bulk) closeSection(end int) {
 		b.w.outs = append(b.w.outs, out)
 		return
 	}
-	out.sec = int32(len(b.w.secs))
+	out.sec, out.shown = int32(len(b.w.secs)), o.shown
 	b.w.outs = append(b.w.outs, out)
 	b.w.secs = append(b.w.secs, actors.Section{
 		Caller:   actors.Caller{UID: out.uid, NID: out.nid, Key: o.key},
@@ -548,6 +541,9 @@ func (b *bulk) tell(w *wave) {
 			sec.Caller.Key.Wipe()
 			if sec.Refused != nil {
 				reason = problemOf(sec.Refused)
+				if o.shown != nil && reason.Status == o.shown.Status {
+					reason = o.shown
+				}
 			}
 		}
 		a := append(b.answer, `{"section":`...)

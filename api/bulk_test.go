@@ -240,7 +240,8 @@ func TestBulk_CutOff(t *testing.T) {
 		t.Fatal(err)
 	}
 	b, _ := io.ReadAll(c)
-	if s := string(b); !strings.Contains(s, `"rows":1,"first_id":1`) || !strings.Contains(s, `"sections":2,"accepted":1,"refused":1`) {
+	if s := string(b); !strings.Contains(s, `"rows":1,"first_id":1`) || !strings.Contains(s, `"sections":2,"accepted":1,"refused":1`) ||
+		!strings.Contains(s, `"status":400,"type":"/problems/cut-off","title":"body cut off"`) {
 		t.Errorf("%s", s)
 	}
 	if w.store.count(98, "ds_iot_readings") != 0 || w.store.count(97, "ds_iot_readings") != 1 {

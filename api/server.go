@@ -166,7 +166,7 @@ func (s *Server) newHTTP(h fasthttp.RequestHandler) *fasthttp.Server {
 		Logger:                       quiet{s.log},
 		ErrorHandler:                 s.badRequest,
 		HeaderReceived:               s.headerReceived,
-		ExpectHandler:                s.expect,
+		ExpectHandler:                func(ctx *fasthttp.RequestCtx) int { return s.expect(ctx, h) },
 		StreamRequestBody:            true, // every body is read by readBody or the bulk reader, with their limits
 		DisablePreParseMultipartForm: true,
 		SecureErrorLogMessage:        true,
@@ -178,17 +178,8 @@ func (s *Server) newHTTP(h fasthttp.RequestHandler) *fasthttp.Server {
 		WriteTimeout:                 s.limits.WriteTimeout,
 		IdleTimeout:                  s.limits.IdleTimeout,
 		Concurrency:                  s.limits.Concurrency,
-		MaxRequestBodySize:           8 << 10, // only how much is read ahead
+		MaxRequestBodySize:           1, // only how much is read ahead: what ends in it no handler sees
 	}
-}
-
-// headerReceived gives bulk bodies the time they need; their reader keeps a
-// deadline of its own for each part.
-func (s *Server) headerReceived(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
-	if string(h.RequestURI()) == bulkPath {
-		return fasthttp.RequestConfig{ReadTimeout: s.limits.BulkTimeout}
-	}
-	return fasthttp.RequestConfig{}
 }
 
 // Listen starts serving on addr ("127.0.0.1:0" for any port) and returns when
@@ -366,6 +357,8 @@ func (s *Server) badRequest(ctx *fasthttp.RequestCtx, err error) {
 	switch {
 	case errors.As(err, &small):
 		p = problem(fasthttp.StatusRequestHeaderFieldsTooLarge, "header-too-large", "request header too large")
+	case endedEarly(err):
+		p = errCutOff
 	case errors.As(err, &ne) && ne.Timeout():
 		p = problem(fasthttp.StatusRequestTimeout, "timeout", "request not received in time")
 	}
